@@ -1,0 +1,66 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// DPDK's headers need their include paths and an instruction set (rte_memcpy and friends use SSE 4) on every target that
+// sees them: SwiftPM cannot read Debian's libdpdk.pc, and a C target's flags do not reach its dependents. The default
+// x86-64-v3 runs on every server since 2013; libipsec-mb picks AVX-512 by itself at run time.
+let march = Context.environment["VPNGW_MARCH"] ?? "x86-64-v3"
+let dpdkFlags = ["-I/usr/include/dpdk", "-I/usr/include/x86_64-linux-gnu/dpdk", "-march=\(march)"]
+
+let cSettings: [CSetting] = [
+    .unsafeFlags(dpdkFlags + ["-Wall", "-Werror"]),
+    .unsafeFlags(["-O3"], .when(configuration: .release)),
+]
+let strict: [SwiftSetting] = [
+    .strictMemorySafety(), .treatAllWarnings(as: .error), .enableUpcomingFeature("ExistentialAny"),
+]
+let overDPDK = strict + [.unsafeFlags(dpdkFlags.flatMap { ["-Xcc", $0] })]
+let dpdkLibraries = [
+    "rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_ring", "rte_net_ring", "rte_acl", "rte_fib", "rte_bus_vdev",
+]
+
+let package = Package(
+    name: "vpn-gw",
+    products: [.executable(name: "vpn-gw", targets: ["vpn-gw"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .target(
+            name: "CDPDK", cSettings: cSettings, linkerSettings: dpdkLibraries.map { .linkedLibrary($0) }),
+        .target(name: "CIPsecMB", cSettings: cSettings, linkerSettings: [.linkedLibrary("IPSec_MB")]),
+        .target(name: "CPcap", cSettings: cSettings, linkerSettings: [.linkedLibrary("pcap")]),
+        .target(name: "IPsec", swiftSettings: strict),
+        .target(name: "Wire", swiftSettings: strict),
+        .target(name: "ESP", dependencies: ["Wire", "IPsec", "CIPsecMB"], swiftSettings: overDPDK),
+        .target(name: "DataPlane", dependencies: ["CDPDK", "ESP", "Wire", "IPsec"], swiftSettings: overDPDK),
+        .target(
+            name: "SAStore", dependencies: ["IPsec", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
+        .target(
+            name: "Gateway",
+            dependencies: [
+                "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "CPcap", "TOMLKit",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ], swiftSettings: overDPDK),
+        .executableTarget(
+            name: "vpn-gw",
+            dependencies: ["Gateway", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: overDPDK),
+
+        .testTarget(name: "IPsecTests", dependencies: ["IPsec"], swiftSettings: strict),
+        .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
+        .testTarget(name: "ESPTests", dependencies: ["ESP", "Wire", "IPsec"], swiftSettings: overDPDK),
+        .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "ESP", "Wire"], swiftSettings: overDPDK),
+        .testTarget(
+            name: "SAStoreTests",
+            dependencies: ["SAStore", "IPsec", .product(name: "GRDB", package: "GRDB.swift")], swiftSettings: strict),
+        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: overDPDK),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,3 @@
+#pragma once
+#include <rte_config.h>
+#include <rte_eal.h>

@@ -1,0 +1,63 @@
+/// Why a packet was not carried on. A packet has exactly one reason: the first that applies, in the order of the cases.
+///
+/// This list is the only one: the counter's name in reports, the help text and the documentation's table follow from it.
+public enum DropReason: UInt8, CaseIterable, Hashable, Sendable {
+    // Looked for in every packet.
+    case malformed, unsupportedEthertype, notForUs, martian, rateLimited
+    // Outbound.
+    case noPolicy, policyDiscard, noOutboundSA, lifetimeExpired, ttlExpired, noRoute, packetTooBig
+    case sequenceExhausted, neighborUnresolved
+    // Inbound.
+    case reassemblyFailed, unprotected, unknownSPI, tunnelAddressMismatch, late, replayed, integrityFailed, badTrailer
+    case dummy, ecnViolation, selectorMismatch
+    // Anywhere.
+    case cryptoError, offloadFailed, handoffFull, txFull, noBuffers
+
+    /// The name in reports and counters: "unknown_spi".
+    public var name: String {
+        var name = ""
+        var previousIsLower = false
+        for character in String(describing: self) {
+            if character.isUppercase && previousIsLower { name.append("_") }
+            previousIsLower = character.isLowercase
+            name.append(contentsOf: character.lowercased())
+        }
+        return name
+    }
+
+    /// One line for the operator.
+    public var help: String {
+        switch self {
+        case .malformed: "lengths, header checksum, options or sequence number 0 that no sender may send"
+        case .unsupportedEthertype: "neither IPv4 nor ARP"
+        case .notForUs: "a destination MAC address that is not the port's"
+        case .martian: "a source or destination address that can't be on a wire here, or a broadcast"
+        case .rateLimited: "an answer of the gateway's own (echo, ICMP error) beyond its rate"
+        case .noPolicy: "no policy covers it, or it is for the gateway itself, which does not answer that"
+        case .policyDiscard: "a policy says discard"
+        case .noOutboundSA: "its policy's tunnel has no outbound SA"
+        case .lifetimeExpired: "its SA's lifetime is over"
+        case .ttlExpired: "its TTL would reach 0"
+        case .noRoute: "no route to its destination, or to the tunnel's remote address"
+        case .packetTooBig: "larger than the MTU of the way out, tunnel headers included"
+        case .sequenceExhausted: "no sequence number or IV left that is reserved on disk, or none below 2^32"
+        case .neighborUnresolved: "the next hop did not answer ARP, or too many packets wait for it"
+        case .reassemblyFailed: "an ESP packet in fragments that can't be put together"
+        case .unprotected: "clear text from the unprotected side that a protect policy covers"
+        case .unknownSPI: "ESP with an SPI of no inbound SA"
+        case .tunnelAddressMismatch: "ESP whose outer source is not the SA's remote address"
+        case .late: "a sequence number below the anti-replay window"
+        case .replayed: "a sequence number that was accepted before"
+        case .integrityFailed: "the ICV does not match"
+        case .badTrailer: "padding, pad length or next header that RFC 4303 does not allow"
+        case .dummy: "a dummy packet (next header 59), which is how traffic flow confidentiality looks"
+        case .ecnViolation: "an outer congestion mark on an inner packet that can't carry one (RFC 6040)"
+        case .selectorMismatch: "a decrypted packet outside its SA's selectors"
+        case .cryptoError: "the crypto library or device refused it"
+        case .offloadFailed: "the NIC could not encrypt or decrypt it"
+        case .handoffFull: "the queue to the worker that owns its SA is full"
+        case .txFull: "the port took no more packets"
+        case .noBuffers: "no packet buffer, or no room in this one"
+        }
+    }
+}

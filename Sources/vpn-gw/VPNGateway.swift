@@ -1,0 +1,6 @@
+import Gateway
+
+@main
+struct VPNGateway {
+    static func main() {}
+}
