@@ -1,0 +1,20 @@
+#define _GNU_SOURCE
+#define ALLOW_EXPERIMENTAL_API  // the version of the library that runs, not of the headers
+#include "cdpdk.h"
+
+#include <pthread.h>
+#include <rte_version.h>
+#include <sched.h>
+#include <string.h>
+
+int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
+    cpu_set_t before;
+    int known = pthread_getaffinity_np(pthread_self(), sizeof before, &before);
+    int result = rte_eal_init(count, arguments);
+    if (keep_affinity && known == 0) pthread_setaffinity_np(pthread_self(), sizeof before, &before);
+    return result < 0 ? -rte_errno : result;
+}
+
+bool cdpdk_version_matches(void) {
+    return rte_version_year() == RTE_VER_YEAR && rte_version_month() == RTE_VER_MONTH;
+}

@@ -1,0 +1,94 @@
+#include "cdpdk.h"
+
+#include <rte_acl.h>
+#include <rte_errno.h>
+#include <rte_fib.h>
+#include <string.h>
+
+// ---- policies: rte_acl ----------------------------------------------------------------------------------------------
+
+enum { FIELD_PROTOCOL, FIELD_SOURCE, FIELD_DESTINATION, FIELD_SOURCE_PORT, FIELD_DESTINATION_PORT, FIELD_VISIBLE, FIELDS };
+RTE_ACL_RULE_DEF(flow_rule, FIELDS);
+
+#define FIELD(number, kind, member, input) \
+    [number] = {.type = kind, .size = sizeof(((cdpdk_flow_key *)0)->member), .field_index = number, \
+                .input_index = input, .offset = offsetof(cdpdk_flow_key, member)}
+
+// The first field is one octet, the others come in groups of four: that is how rte_acl reads its input.
+static const struct rte_acl_field_def fields[FIELDS] = {
+    FIELD(FIELD_PROTOCOL, RTE_ACL_FIELD_TYPE_BITMASK, protocol, 0),
+    FIELD(FIELD_SOURCE, RTE_ACL_FIELD_TYPE_MASK, source, 1),
+    FIELD(FIELD_DESTINATION, RTE_ACL_FIELD_TYPE_MASK, destination, 2),
+    FIELD(FIELD_SOURCE_PORT, RTE_ACL_FIELD_TYPE_RANGE, source_port, 3),
+    FIELD(FIELD_DESTINATION_PORT, RTE_ACL_FIELD_TYPE_RANGE, destination_port, 3),
+    FIELD(FIELD_VISIBLE, RTE_ACL_FIELD_TYPE_BITMASK, ports_visible, 4),
+};
+
+static struct flow_rule compile(const cdpdk_rule *rule) {
+    struct flow_rule compiled;
+    memset(&compiled, 0, sizeof compiled);
+    compiled.data.category_mask = 1;
+    compiled.data.priority = rule->priority;
+    compiled.data.userdata = rule->result;
+    compiled.field[FIELD_PROTOCOL].value.u8 = rule->protocol;
+    compiled.field[FIELD_PROTOCOL].mask_range.u8 = rule->protocol_mask;
+    compiled.field[FIELD_SOURCE].value.u32 = rule->source;
+    compiled.field[FIELD_SOURCE].mask_range.u32 = rule->source_length;
+    compiled.field[FIELD_DESTINATION].value.u32 = rule->destination;
+    compiled.field[FIELD_DESTINATION].mask_range.u32 = rule->destination_length;
+    compiled.field[FIELD_SOURCE_PORT].value.u16 = rule->source_port_low;
+    compiled.field[FIELD_SOURCE_PORT].mask_range.u16 = rule->source_port_high;
+    compiled.field[FIELD_DESTINATION_PORT].value.u16 = rule->destination_port_low;
+    compiled.field[FIELD_DESTINATION_PORT].mask_range.u16 = rule->destination_port_high;
+    compiled.field[FIELD_VISIBLE].value.u32 = rule->ports_visible;
+    compiled.field[FIELD_VISIBLE].mask_range.u32 = rule->ports_visible_mask;
+    return compiled;
+}
+
+void *cdpdk_classifier_create(const char *name, const cdpdk_rule *rules, uint32_t count, int *error) {
+    struct rte_acl_param parameters = {
+        .name = name, .socket_id = SOCKET_ID_ANY, .rule_size = RTE_ACL_RULE_SZ(FIELDS), .max_rule_num = count};
+    struct rte_acl_ctx *context = rte_acl_create(&parameters);
+    if (context == NULL) {
+        *error = -rte_errno;
+        return NULL;
+    }
+    *error = 0;
+    for (uint32_t index = 0; index < count && *error == 0; index++) {
+        struct flow_rule rule = compile(&rules[index]);
+        *error = rte_acl_add_rules(context, (const struct rte_acl_rule *)&rule, 1);
+    }
+    struct rte_acl_config config = {.num_categories = 1, .num_fields = FIELDS};
+    memcpy(config.defs, fields, sizeof fields);
+    if (*error == 0) *error = rte_acl_build(context, &config);
+    if (*error == 0) return context;
+    rte_acl_free(context);
+    return NULL;
+}
+
+void cdpdk_classifier_free(void *classifier) { rte_acl_free(classifier); }
+
+void cdpdk_classify(void *classifier, const cdpdk_flow_key *const *keys, uint32_t *results, uint32_t count) {
+    // Fails for wrong arguments only; then every packet has no policy.
+    if (rte_acl_classify(classifier, (const uint8_t **)(uintptr_t)keys, results, count, 1) != 0)
+        memset(results, 0, count * sizeof *results);
+}
+
+// ---- routes: rte_fib ------------------------------------------------------------------------------------------------
+
+void *cdpdk_fib_create(const char *name, uint32_t count) {
+    struct rte_fib_conf conf = {.type = RTE_FIB_DIR24_8, .default_nh = 0, .max_routes = (int)count};
+    conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_2B;
+    conf.dir24_8.num_tbl8 = count < 256 ? 256 : (count < 32767 ? count : 32767);
+    return rte_fib_create(name, SOCKET_ID_ANY, &conf);
+}
+
+void cdpdk_fib_free(void *fib) { rte_fib_free(fib); }
+
+int cdpdk_fib_add(void *fib, uint32_t address, uint8_t length, uint64_t next_hop) {
+    return rte_fib_add(fib, address, length, next_hop);
+}
+
+void cdpdk_fib_lookup(void *fib, uint32_t *addresses, uint64_t *next_hops, uint32_t count) {
+    rte_fib_lookup_bulk(fib, addresses, next_hops, (int)count);
+}

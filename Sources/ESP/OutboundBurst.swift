@@ -1,0 +1,188 @@
+// Outbound ESP in tunnel mode, a burst at a time. RFC 4303 section 3.3, RFC 4106, RFC 4301 section 5.1.2.
+//
+//   before                          | inner IPv4 packet         |
+//   after   | outer IPv4 | ESP | IV | inner IPv4 packet         | 1 2 3 | pad length | 4 | ICV |
+//                 20        8     8                               0 … 3       1       1   16
+//
+// In order: the caller appends packets; `prepare` numbers them and writes all headers and trailers; a crypto stage encrypts;
+// the caller reads where each packet starts now. What is not detected: an SA used by two workers at once.
+
+import IPsec
+import Wire
+
+/// One packet on its way through an outbound burst.
+@frozen
+@safe
+public struct OutboundPacket {
+    /// The buffer the packet lies in, room before and behind it included.
+    @usableFromInline var buffer: PacketBytes
+    /// Where the packet starts in `buffer`: the inner header before `prepare`, the outer header after it.
+    public internal(set) var offset: Int
+    /// Octets of the packet, likewise.
+    public internal(set) var length: Int
+    @usableFromInline let association: UnsafeMutablePointer<OutboundSecurityAssociation>
+    /// The caller's own, untouched.
+    public let tag: Int
+    /// Nil as long as the packet is fine. One that failed is as it was before.
+    public internal(set) var failure: DropReason?
+
+    /// The SA it goes out under.
+    @inlinable
+    public var nextHop: UInt32 { unsafe association.pointee.nextHop }
+
+    init(
+        buffer: PacketBytes, offset: Int, length: Int,
+        association: UnsafeMutablePointer<OutboundSecurityAssociation>, tag: Int
+    ) {
+        self.buffer = buffer
+        self.offset = offset
+        self.length = length
+        unsafe self.association = unsafe association
+        self.tag = tag
+        failure = nil
+    }
+}
+
+/// Up to `capacity` packets that are protected together.
+@safe
+public struct OutboundBurst: ~Copyable {
+    /// Octets before the inner packet that the headers take.
+    public static let headOctets = IPv4Header.minimumOctets + ESPHeader.headerOctets + ESPHeader.ivOctets
+    /// Octets behind the inner packet that padding, trailer and ICV take at most.
+    public static let tailOctets = 3 + ESPHeader.trailerOctets + ESPHeader.icvOctets
+
+    @usableFromInline let packets: UnsafeMutablePointer<OutboundPacket>
+    /// Most packets it holds.
+    public let capacity: Int
+    /// Packets appended since `removeAll`.
+    public private(set) var count = 0
+    var jobs: CryptoJobs
+
+    /// An empty burst.
+    public init(capacity: Int) {
+        self.capacity = capacity
+        unsafe packets = .allocate(capacity: capacity)
+        jobs = CryptoJobs(capacity: capacity)
+    }
+
+    deinit { unsafe packets.deallocate() }
+
+    /// Empties it.
+    public mutating func removeAll() {
+        count = 0
+        jobs.removeAll()
+    }
+
+    /// Adds the inner packet of `length` octets at `offset` of `buffer`, which stays valid until the burst is emptied, to go
+    /// out under `association`. Traps when the burst is full or the packet is not inside the buffer.
+    public mutating func append(
+        buffer: PacketBytes, offset: Int, length: Int, association: OutboundAssociationReference, tag: Int
+    ) {
+        precondition(count < capacity && offset >= 0 && length >= IPv4Header.minimumOctets && offset + length <= buffer.count)
+        unsafe (packets + count).initialize(
+            to: OutboundPacket(
+                buffer: buffer, offset: offset, length: length, association: association.pointer, tag: tag))
+        count &+= 1
+    }
+
+    /// A packet; traps outside of `count`.
+    @inlinable
+    public subscript(_ index: Int) -> OutboundPacket {
+        precondition(index >= 0 && index < count)
+        return unsafe packets[index]
+    }
+
+    /// The header pass: numbers every packet and writes everything but the ciphertext and the ICV.
+    public mutating func prepare() {
+        var index = 0
+        while index < count {
+            prepare(index)
+            index &+= 1
+        }
+    }
+
+    /// 1. Is there room before and behind? Is a number left, and an IV?
+    /// 2. Take both.
+    /// 3. Outer header, SPI, sequence number and IV in front.
+    /// 4. Padding and trailer behind.
+    /// 5. The job for the crypto stage.
+    @inline(__always)
+    private mutating func prepare(_ index: Int) {
+        let packet = unsafe packets + index
+        let association = unsafe packet.pointee.association
+        let length = unsafe packet.pointee.length
+        let padding = ESPHeader.paddingOctets(payload: length)
+        let textLength = length &+ padding &+ ESPHeader.trailerOctets
+        let start = unsafe packet.pointee.offset &- OutboundBurst.headOctets
+        let total = OutboundBurst.headOctets &+ textLength &+ ESPHeader.icvOctets
+        guard start >= 0, unsafe start &+ total <= packet.pointee.buffer.count, total <= 0xffff else {
+            unsafe packet.pointee.failure = .noBuffers
+            return
+        }
+
+        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. Both ceilings are on disk.
+        let sequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed) &+ 1
+        let vector = unsafe association.pointee.initializationVector.load(ordering: .relaxed) &+ 1
+        if unsafe sequence > association.pointee.sequenceCeiling
+            || vector > association.pointee.initializationVectorCeiling
+        {
+            guard unsafe association.pointee.refreshCeilings() else {
+                unsafe packet.pointee.failure = .sequenceExhausted
+                return
+            }
+        }
+        unsafe association.pointee.sequenceNumber.store(sequence, ordering: .relaxed)
+        unsafe association.pointee.initializationVector.store(vector, ordering: .relaxed)
+
+        let outer = unsafe packet.pointee.buffer.dropFirst(start).prefix(total)
+        unsafe OutboundBurst.emitHeaders(
+            outer, &association.pointee, total: total, sequence: UInt32(truncatingIfNeeded: sequence), vector: vector)
+
+        // RFC 4303 2.4: padding is 1, 2, 3, …. Always written whole; what is too much lies where the ICV will come.
+        let trailer = OutboundBurst.headOctets &+ length
+        outer.store(UInt32(0x0102_0300), at: trailer)
+        outer.store(UInt16(truncatingIfNeeded: padding) << 8 | UInt16(IPProtocol.ipv4), at: trailer &+ padding)
+
+        unsafe packet.pointee.offset = start
+        unsafe packet.pointee.length = total
+        unsafe jobs.append(
+            CryptoJob(
+                key: association.pointee.key,
+                text: outer.unsafePointer(at: OutboundBurst.headOctets),
+                length: textLength,
+                associatedData: outer.unsafePointer(at: IPv4Header.minimumOctets),
+                icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
+                nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
+                computedICV: (0, 0), packet: index))
+        let packets = unsafe association.pointee.packets.load(ordering: .relaxed)
+        let octets = unsafe association.pointee.octets.load(ordering: .relaxed)
+        unsafe association.pointee.packets.store(packets &+ 1, ordering: .relaxed)
+        unsafe association.pointee.octets.store(octets &+ UInt64(length), ordering: .relaxed)
+    }
+
+    /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own.
+    @inline(__always)
+    private static func emitHeaders(
+        _ outer: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32, vector: UInt64
+    ) {
+        let inner = headOctets
+        let service = outer.word16(at: inner) & UInt16(bigEndian: 0x00ff)
+        let dontFragment = outer.word16(at: inner &+ 6) & UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+        let length = UInt16(truncatingIfNeeded: total).bigEndian
+        let identification = association.identification.bigEndian
+        association.identification &+= 1
+        let sum =
+            UInt64(association.headerSum) &+ UInt64(service) &+ UInt64(length) &+ UInt64(identification)
+            &+ UInt64(dontFragment)
+        // Little-endian words: the field at the lowest offset is the lowest part.
+        let first =
+            association.header.0 | UInt64(service) | UInt64(length) << 16 | UInt64(identification) << 32
+            | UInt64(dontFragment) << 48
+        let second = association.header.1 | UInt64(~InternetChecksum.fold(sum)) << 16
+        outer.store(word: first, at: 0)
+        outer.store(word: second, at: 8)
+        outer.store(word: association.header.2, at: 16)
+        outer.store(sequence, at: 24)
+        outer.store(vector, at: 28)
+    }
+}
