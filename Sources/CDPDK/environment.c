@@ -18,3 +18,12 @@ int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
 bool cdpdk_version_matches(void) {
     return rte_version_year() == RTE_VER_YEAR && rte_version_month() == RTE_VER_MONTH;
 }
+
+int cdpdk_processors(int *numbers, int capacity) {
+    cpu_set_t set;
+    int count = 0;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 0;
+    for (int number = 0; number < CPU_SETSIZE && count < capacity; number++)
+        if (CPU_ISSET(number, &set)) numbers[count++] = number;
+    return count;
+}

@@ -103,6 +103,12 @@ public struct IPv4InterfaceAddress: Hashable, Sendable {
         prefix = IPv4Prefix(containing: address, length: length)
     }
 
+    /// `address` in the block of its leading `length` bits. Traps unless 0 <= length <= 32.
+    public init(address: IPv4Address, length: Int) {
+        self.address = address
+        prefix = IPv4Prefix(containing: address, length: length)
+    }
+
     /// The directed broadcast address (RFC 919 section 7), nil where the block is too small to have one (RFC 3021).
     public var broadcast: IPv4Address? {
         prefix.length >= 31 ? nil : IPv4Address(rawValue: prefix.address.rawValue | ~prefix.mask)

@@ -134,6 +134,8 @@ void cdpdk_port_lost(uint16_t port, uint64_t *missed, uint64_t *errors, uint64_t
 // rte_eal_init; with KEEP_AFFINITY the calling thread stays on the processors it was on. -rte_errno on failure.
 int cdpdk_eal_init(int count, char **arguments, bool keep_affinity);
 CDPDK_INLINE int cdpdk_errno(void) { return rte_errno; }
+// Numbers of the processors this process may run on, ascending; returns how many were written.
+int cdpdk_processors(int *numbers, int capacity);
 // Version DPDK was built as, and the one the headers are.
 bool cdpdk_version_matches(void);
 // Waits until every worker lcore has returned.

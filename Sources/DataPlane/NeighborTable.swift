@@ -1,0 +1,144 @@
+// Who answers to an IPv4 address on a link: a worker's own copy of what ARP found out. RFC 826, RFC 1122 section 2.3.2.
+//
+//   incomplete --- answer --> reachable --- 30 s, still used --> stale --- answer --> reachable
+//       |                                                          |
+//       '-- 3 requests, 1 s apart, no answer: waiting packets are dropped; a new packet starts over
+//
+// Workers share nothing: an ARP packet goes round all of them (Worker+ARP.swift).
+
+import Wire
+
+/// One neighbour: 48 octets, its Ethernet header ready to be copied in front of a packet.
+struct Neighbor: BitwiseCopyable {
+    enum State: UInt8 { case free, incomplete, reachable, stale, permanent }
+
+    /// Destination and source MAC as the header's first 12 octets hold them: two words as numbers in network order.
+    var headerFirst: UInt64 = 0
+    var headerSecond: UInt32 = 0
+    var address: UInt32 = 0
+    /// When something is due: a request while incomplete or stale, a new look when reachable. In clock ticks.
+    var dueAt: UInt64 = 0
+    /// When a packet last went there.
+    var usedAt: UInt64 = 0
+    var port: UInt16 = 0
+    /// Packets that wait for it.
+    var waiting: UInt16 = 0
+    var requestsLeft: UInt8 = 0
+    var state: State = .free
+
+    /// Whether packets can go there.
+    @inline(__always)
+    var isUsable: Bool { state.rawValue >= State.reachable.rawValue }
+
+    var destination: MACAddress { MACAddress(rawValue: headerFirst >> 16) }
+
+    mutating func setHeader(destination: MACAddress, source: MACAddress) {
+        headerFirst = destination.rawValue << 16 | source.rawValue >> 32
+        headerSecond = UInt32(truncatingIfNeeded: source.rawValue)
+    }
+}
+
+/// The neighbours of all ports: pinned ones with fixed indices, then those found on demand, at most `dynamicLimit`.
+struct NeighborTable: ~Copyable {
+    /// On-demand neighbours at once; the longest unused makes room.
+    static let dynamicLimit = 4096
+    /// Requests before giving up, a second apart.
+    static let requestLimit: UInt8 = 3
+    static let reachableSeconds: UInt64 = 30
+
+    let entries: FixedArray<Neighbor>
+    private let buckets: FixedArray<UInt32>
+    private let pinnedCount: Int
+    private(set) var count: Int
+    // Where the search for a neighbour that can go continues.
+    private var hand: Int
+
+    private static let empty: UInt32 = .max
+
+    /// A table in which `pinned` have the indices 0…, all incomplete.
+    init(pinned: [NeighborKey]) {
+        pinnedCount = pinned.count
+        let capacity = pinned.count + NeighborTable.dynamicLimit
+        entries = FixedArray(repeating: Neighbor(), count: capacity)
+        var size = 64
+        while size < capacity * 2 { size *= 2 }
+        buckets = FixedArray(repeating: NeighborTable.empty, count: size)
+        count = pinned.count
+        hand = pinned.count
+        for (index, key) in pinned.enumerated() { insert(key, at: index) }
+    }
+
+    @inline(__always)
+    private func bucket(_ key: NeighborKey) -> Int {
+        let mixed = (UInt64(key.address) | UInt64(key.port) << 32) &* 0x9e37_79b9_7f4a_7c15
+        return Int(truncatingIfNeeded: mixed >> 32) & (buckets.count &- 1)
+    }
+
+    /// The index of a neighbour; nil when it is not known.
+    @inline(__always)
+    func find(_ key: NeighborKey) -> Int? {
+        var slot = bucket(key)
+        while buckets[slot] != NeighborTable.empty {
+            let index = Int(buckets[slot])
+            if entries[index].address == key.address && entries[index].port == key.port { return index }
+            slot = (slot &+ 1) & (buckets.count &- 1)
+        }
+        return nil
+    }
+
+    /// The index of a neighbour, made incomplete when it was not known; nil when every place is waited for.
+    mutating func findOrInsert(_ key: NeighborKey) -> Int? {
+        if let known = find(key) { return known }
+        if count < entries.count {
+            count += 1
+            insert(key, at: count - 1)
+            return count - 1
+        }
+        guard let index = evict() else { return nil }
+        insert(key, at: index)
+        return index
+    }
+
+    private func insert(_ key: NeighborKey, at index: Int) {
+        entries[index] = Neighbor()
+        entries[index].address = key.address
+        entries[index].port = key.port
+        entries[index].state = .incomplete
+        var slot = bucket(key)
+        while buckets[slot] != NeighborTable.empty { slot = (slot + 1) & (buckets.count - 1) }
+        buckets[slot] = UInt32(index)
+    }
+
+    /// Frees the longest unused of the next 64 neighbours that are neither pinned nor waited for.
+    private mutating func evict() -> Int? {
+        var oldest: Int?
+        for _ in 0..<min(64, entries.count - pinnedCount) {
+            hand = hand + 1 < entries.count ? hand + 1 : pinnedCount
+            let candidate = entries[hand]
+            guard candidate.state != .permanent, candidate.waiting == 0 else { continue }
+            if oldest.map({ candidate.usedAt < entries[$0].usedAt }) ?? true { oldest = hand }
+        }
+        guard let oldest else { return nil }
+        remove(oldest)
+        return oldest
+    }
+
+    /// Takes a neighbour out of its bucket and closes the gap, so that searches need no tombstones.
+    private func remove(_ index: Int) {
+        let mask = buckets.count - 1
+        var gap = bucket(NeighborKey(port: entries[index].port, address: entries[index].address))
+        while buckets[gap] != UInt32(index) { gap = (gap + 1) & mask }
+        var slot = (gap + 1) & mask
+        while buckets[slot] != NeighborTable.empty {
+            let entry = entries[Int(buckets[slot])]
+            let home = bucket(NeighborKey(port: entry.port, address: entry.address))
+            // It may move back into the gap when its home does not lie behind the gap.
+            if (slot - home) & mask >= (slot - gap) & mask {
+                buckets[gap] = buckets[slot]
+                gap = slot
+            }
+            slot = (slot + 1) & mask
+        }
+        buckets[gap] = NeighborTable.empty
+    }
+}

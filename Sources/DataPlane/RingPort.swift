@@ -1,0 +1,67 @@
+import CDPDK
+import Wire
+
+/// A port without a device: what replay and benchmarks feed and drain. Both ends belong to the thread that polls the worker.
+public struct RingPort: Sendable {
+    static let capacity = 1024
+
+    let rx: PacketRing
+    let tx: PacketRing
+    /// The port as workers see it.
+    public let port: StartedPort
+
+    /// A port named after `description`, with one queue each way. Its MAC address is 02:00:00:00:01 and its index.
+    public init(_ description: Topology.Port, index: Int, pool: PacketPool, name: String) throws(DataPlaneError) {
+        rx = try PacketRing(name: "\(name)-rx-\(index)", capacity: RingPort.capacity, single: true)
+        tx = try PacketRing(name: "\(name)-tx-\(index)", capacity: RingPort.capacity, single: true)
+        let number = unsafe cdpdk_port_from_rings("\(name)-\(index)", rx.pointer, tx.pointer)
+        guard number >= 0 else { throw .noMemory(what: "port \(description.name)", error: number) }
+        port = try StartedPort(id: UInt16(number), description, workers: 1, pool: pool)
+    }
+
+    /// A locally administered address that is the same in every run.
+    public static func mac(index: Int) -> MACAddress { MACAddress(rawValue: 0x0200_0000_0100 + UInt64(index)) }
+
+    /// Puts frames where the worker receives them; keeps those that find no place.
+    public func feed(_ frames: inout MbufList) -> Int { frames.enqueue(rx) }
+
+    /// Takes what the worker sent, up to the list's capacity.
+    public func collect(into frames: inout MbufList) { frames.dequeue(tx, limit: frames.capacity) }
+
+    /// Receives a burst and sends it at once, with no worker between: what a benchmark's feed itself costs.
+    public func passThrough(_ frames: inout MbufList) {
+        frames.receive(port: port.id, queue: 0, limit: frames.capacity)
+        _ = frames.transmit(port: port.id, queue: 0)
+    }
+
+    /// Closes it. Its rings must be empty.
+    public func close() {
+        port.close()
+        rx.destroy()
+        tx.destroy()
+    }
+}
+
+extension Mbuf {
+    /// Fills a fresh buffer with a frame that "came in" by `port`; false, and nothing done, when the frame has no room.
+    public func fill(with frame: PacketBytes, port: StartedPort, timestamp: UInt64) -> Bool {
+        guard offset + frame.count <= buffer.count else { return false }
+        setPacket(offset: offset, length: frame.count)
+        bytes.copy(frame, count: frame.count, to: 0)
+        self.port = port.id
+        self.timestamp = timestamp
+        return true
+    }
+
+    /// Fills a fresh buffer with an IPv4 packet behind an Ethernet header from nowhere to `port`.
+    public func fill(withPacket packet: PacketBytes, port: StartedPort, timestamp: UInt64) -> Bool {
+        let length = EthernetHeader.octets + packet.count
+        guard offset + length <= buffer.count else { return false }
+        setPacket(offset: offset, length: length)
+        EthernetHeader(bytes)?.emit(destination: port.mac, source: .placeholder, etherType: EtherType.ipv4)
+        bytes.copy(packet, count: packet.count, to: EthernetHeader.octets)
+        self.port = port.id
+        self.timestamp = timestamp
+        return true
+    }
+}

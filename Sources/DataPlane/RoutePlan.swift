@@ -1,0 +1,122 @@
+import CDPDK
+import IPsec
+
+/// Names a neighbour: an IPv4 address on the link of a port.
+struct NeighborKey: Hashable, BitwiseCopyable {
+    var port: UInt16
+    var address: UInt32
+}
+
+/// Turns own addresses, connected blocks, static routes and the tunnels' subnets into one longest-prefix table.
+///
+/// The tunnels' remote subnets are in it because the more specific entry must win between a route out of a protected port
+/// and a tunnel: what they lead to is the boundary, where the SPD decides.
+struct RoutePlan {
+    private let topology: Topology
+    /// Neighbours that something points at by index.
+    private(set) var pinned: [NeighborKey] = []
+    private var indices: [NeighborKey: UInt32] = [:]
+
+    init(_ topology: Topology) { self.topology = topology }
+
+    /// The entries and the prefixes that lead to them.
+    struct Compiled {
+        var entries: [RouteEntry] = [.nowhere]
+        var prefixes: [(prefix: IPv4Prefix, entry: Int)] = []
+    }
+
+    /// The table, most general prefixes first.
+    mutating func compile() -> Compiled {
+        var table: [IPv4Prefix: RouteEntry] = [:]
+        for route in topology.routes {
+            table[route.destination] = entry(port: route.port, gateway: pin(route.port, route.via))
+        }
+        for (index, port) in topology.ports.enumerated() {
+            for address in port.addresses { table[address.prefix] = entry(port: index, gateway: RouteEntry.onLink) }
+        }
+        // A tunnel's subnet sees the boundary; in clear (a bypass policy) the way is what would hold without the tunnel.
+        let clear = table
+        for prefix in topology.tunnels.flatMap(\.remoteSubnets) where table[prefix] == nil {
+            let under = RoutePlan.longest(clear, prefix.address, atMost: prefix.length)
+            table[prefix] = under.flatMap { $0.kind == .unprotected ? $0 : nil } ?? .nowhere
+        }
+        for (index, port) in topology.ports.enumerated() {
+            for address in port.addresses {
+                if let broadcast = address.broadcast {
+                    table[host(broadcast)] = RouteEntry(kind: .broadcast, port: UInt16(index), gateway: RouteEntry.onLink)
+                }
+                table[host(address.address)] = RouteEntry(kind: .local, port: UInt16(index), gateway: RouteEntry.onLink)
+            }
+        }
+        return number(table)
+    }
+
+    /// Index of the neighbour that packets to `address` are sent to; `RouteEntry.onLink` when no unprotected way leads there.
+    mutating func nextHop(towards address: IPv4Address) -> UInt32 {
+        for (index, port) in topology.ports.enumerated() where port.role == .unprotected {
+            if port.addresses.contains(where: { $0.prefix.contains(address) }) { return pin(index, address) }
+        }
+        let best = topology.routes.filter { $0.destination.contains(address) }.max { $0.destination.length < $1.destination.length }
+        guard let best, topology.ports[best.port].role == .unprotected else { return RouteEntry.onLink }
+        return pin(best.port, best.via)
+    }
+
+    private func entry(port: Int, gateway: UInt32) -> RouteEntry {
+        let kind: RouteEntry.Kind = topology.ports[port].role == .protected ? .protected : .unprotected
+        return RouteEntry(kind: kind, port: UInt16(port), gateway: gateway)
+    }
+
+    private func host(_ address: IPv4Address) -> IPv4Prefix { IPv4Prefix(containing: address, length: 32) }
+
+    private mutating func pin(_ port: Int, _ address: IPv4Address) -> UInt32 {
+        let key = NeighborKey(port: UInt16(port), address: address.rawValue)
+        if let index = indices[key] { return index }
+        let index = UInt32(pinned.count)
+        pinned.append(key)
+        indices[key] = index
+        return index
+    }
+
+    private static func longest(_ table: [IPv4Prefix: RouteEntry], _ address: IPv4Address, atMost: Int) -> RouteEntry? {
+        for length in stride(from: atMost, through: 0, by: -1) {
+            if let entry = table[IPv4Prefix(containing: address, length: length)] { return entry }
+        }
+        return nil
+    }
+
+    /// Equal entries share a number: there may be more prefixes than the table has numbers for next hops.
+    private func number(_ table: [IPv4Prefix: RouteEntry]) -> Compiled {
+        struct Identity: Hashable { var kind: RouteEntry.Kind, port: UInt16, gateway: UInt32 }
+        var compiled = Compiled()
+        var numbers: [Identity: Int] = [Identity(kind: .none, port: 0, gateway: RouteEntry.onLink): 0]
+        let ordered = table.sorted { ($0.key.length, $0.key.address) < ($1.key.length, $1.key.address) }
+        for (prefix, entry) in ordered {
+            let identity = Identity(kind: entry.kind, port: entry.port, gateway: entry.gateway)
+            let number = numbers[identity] ?? compiled.entries.count
+            if number == compiled.entries.count {
+                compiled.entries.append(entry)
+                numbers[identity] = number
+            }
+            compiled.prefixes.append((prefix, number))
+        }
+        return compiled
+    }
+}
+
+extension RoutePlan.Compiled {
+    /// DPDK's table of it.
+    func makeFIB(name: String) throws(DataPlaneError) -> UnsafeMutableRawPointer {
+        guard entries.count < 32768 else { throw .table(what: "routes to more than 32767 next hops", error: 0) }
+        guard let fib = unsafe cdpdk_fib_create(name, UInt32(prefixes.count + 256)) else {
+            throw .noMemory(what: "the route table", error: cdpdk_errno())
+        }
+        for (prefix, entry) in prefixes {
+            let error = unsafe cdpdk_fib_add(fib, prefix.address.rawValue, UInt8(prefix.length), UInt64(entry))
+            guard error == 0 else {
+                unsafe cdpdk_fib_free(fib)
+                throw .table(what: "route \(prefix)", error: error)
+            }
+        }
+        return unsafe fib
+    }
+}

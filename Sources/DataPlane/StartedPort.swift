@@ -1,0 +1,77 @@
+import CDPDK
+import Wire
+
+/// A port that runs.
+public struct StartedPort: Sendable {
+    /// DPDK's number.
+    public let id: UInt16
+    public let name: String
+    public let driver: String
+    public let mac: MACAddress
+    /// Receive queues; workers beyond their number poll none of this port.
+    public let rxQueues: Int
+    /// What the device can't do of what was asked; for the operator, not failures.
+    public let notes: [String]
+
+    static let descriptors: UInt16 = 1024
+
+    /// Finds the device of `port`, configures one transmit queue and, as far as the device has them, one receive queue for
+    /// each worker, and starts it.
+    public init(_ port: Topology.Port, workers: Int, pool: PacketPool) throws(DataPlaneError) {
+        let number = unsafe cdpdk_port_by_name(Environment.Settings.portName(port.device))
+        guard number >= 0 else { throw .noDevice(port: port.name, device: port.device) }
+        try self.init(id: UInt16(number), port, workers: workers, pool: pool)
+    }
+
+    /// The same for a port whose number is known.
+    init(id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool) throws(DataPlaneError) {
+        var request = unsafe cdpdk_port_request()
+        unsafe request.rx_queues = UInt16(workers)
+        unsafe request.tx_queues = UInt16(workers)
+        unsafe request.mtu_octets = UInt16(port.mtuOctets)
+        unsafe request.rx_descriptors = StartedPort.descriptors
+        unsafe request.tx_descriptors = StartedPort.descriptors
+        unsafe request.pool = pool.pointer
+        var state = unsafe cdpdk_port_state()
+        unsafe cdpdk_port_start(id, &request, &state)
+        let driver = unsafe withUnsafeBytes(of: &state.driver) { octets in
+            unsafe String(decoding: octets.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        if let step = unsafe state.failed_step {
+            throw unsafe .portFailed(port: port.name, driver: driver, step: String(cString: step), error: state.error)
+        }
+        let txQueues = unsafe Int(state.tx_queues)
+        guard txQueues >= workers else {
+            cdpdk_port_close(id)
+            throw .tooFewQueues(port: port.name, driver: driver, offered: txQueues, workers: workers)
+        }
+        self.id = id
+        name = port.name
+        self.driver = driver
+        mac = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) } ?? .broadcast
+        rxQueues = unsafe Int(state.rx_queues)
+        var notes: [String] = []
+        if unsafe state.mtu_error != 0 {
+            notes.append("\(driver) can't set an MTU of \(port.mtuOctets) octets; its own holds")
+        }
+        if unsafe rxQueues > 1 && !state.rss {
+            notes.append("\(driver) has \(rxQueues) receive queues and no RSS; it spreads packets its own way")
+        }
+        if rxQueues < workers { notes.append("\(driver) has \(rxQueues) receive queue(s) for \(workers) workers") }
+        if !cdpdk_port_link_is_up(id) { notes.append("link is down") }
+        self.notes = notes
+    }
+
+    /// Whether its link is up; true where the driver can't tell.
+    public var linkIsUp: Bool { cdpdk_port_link_is_up(id) }
+
+    /// Packets that the device lost before a worker saw them.
+    public var lost: (missed: UInt64, errors: UInt64, noBuffers: UInt64) {
+        var missed: UInt64 = 0, errors: UInt64 = 0, noBuffers: UInt64 = 0
+        unsafe cdpdk_port_lost(id, &missed, &errors, &noBuffers)
+        return (missed, errors, noBuffers)
+    }
+
+    /// Stops and closes it.
+    public func close() { cdpdk_port_close(id) }
+}

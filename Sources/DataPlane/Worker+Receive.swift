@@ -1,0 +1,143 @@
+import CDPDK
+import ESP
+import IPsec
+import Wire
+
+extension Worker {
+    /// Sorts a burst of frames by side. RFC 4301 section 5: what comes in by a protected port is on its way out.
+    @inline(__always)
+    mutating func receive(on port: Int) {
+        block.add(frames.count, to: .received)
+        block.add(frames.count, to: .rxPackets, port: port)
+        var octets = 0
+        var index = 0
+        let isProtected = ports[port].isProtected
+        while index < frames.count {
+            if index &+ 4 < frames.count { frames[index &+ 4].prefetchPacket() }
+            let mbuf = frames[index]
+            octets &+= mbuf.length
+            if let ip = accept(mbuf, port) {
+                if isProtected {
+                    inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: UInt16(truncatingIfNeeded: port)))
+                } else {
+                    sortOutside(mbuf, ip, port)
+                }
+            }
+            index &+= 1
+        }
+        block.add(octets, to: .rxOctets, port: port)
+    }
+
+    /// The IPv4 packet of a frame, with its buffer holding nothing else; nil when the frame was something else or bad, and
+    /// has been dealt with.
+    @inline(__always)
+    private mutating func accept(_ mbuf: Mbuf, _ port: Int) -> PacketBytes? {
+        if mbuf.isChained && !mbuf.linearize() {
+            drop(mbuf, .noBuffers)
+            return nil
+        }
+        guard let ethernet = EthernetHeader(mbuf.bytes) else {
+            drop(mbuf, .malformed)
+            return nil
+        }
+        guard ethernet.etherType == EtherType.ipv4 else {
+            receiveOther(mbuf, ethernet, port)
+            return nil
+        }
+        guard let header = IPv4Header(ethernet.payload), header.isWellFormed else {
+            drop(mbuf, .malformed)
+            return nil
+        }
+        guard isForUs(ethernet.destination, port) else {
+            drop(mbuf, .notForUs)
+            return nil
+        }
+        guard !isMartian(header) else {
+            drop(mbuf, .martian)
+            return nil
+        }
+        let ip = header.bytes.prefix(header.totalLength)
+        mbuf.setPacket(offset: mbuf.offset &+ EthernetHeader.octets, length: ip.count)
+        return ip
+    }
+
+    @inline(__always)
+    private func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
+        (destination.rawValue ^ ports[port].mac) & ports[port].macMask == 0 || destination == .broadcast
+    }
+
+    /// RFC 1812 5.3.7: addresses that no packet on a link may carry; and our own as a source, which somebody forged.
+    @inline(__always)
+    func isMartian(_ header: IPv4Header) -> Bool {
+        let source = header.source, destination = header.destination
+        let first = source >> 24, last = destination >> 24
+        // 0/8 wraps round to the largest number; 224/4 and above are multicast and reserved.
+        if first &- 1 >= 223 || last &- 1 >= 223 || first == 127 || last == 127 { return true }
+        return ownFilter & Worker.filterBit(source) != 0 && isOwn(source)
+    }
+
+    /// Whether an address is one of the gateway's.
+    @inline(never)
+    func isOwn(_ address: UInt32) -> Bool { route(address).kind == .local }
+
+    /// One address in the route table, for the rare cases; bursts look theirs up together.
+    @inline(never)
+    func route(_ address: UInt32) -> RouteEntry {
+        var address = address
+        var hop: UInt64 = 0
+        unsafe cdpdk_fib_lookup(fib, &address, &hop, 1)
+        return routes[Int(hop)]
+    }
+
+    @inline(never)
+    private mutating func receiveOther(_ mbuf: Mbuf, _ ethernet: EthernetHeader, _ port: Int) {
+        guard ethernet.etherType == EtherType.arp else { return drop(mbuf, .unsupportedEthertype) }
+        guard let packet = ARPPacket(ethernet.payload), packet.isIPv4OverEthernet else { return drop(mbuf, .malformed) }
+        guard isForUs(ethernet.destination, port) else { return drop(mbuf, .notForUs) }
+        // All workers must learn what it says: it starts its round at the first of them.
+        if index == 0 { receiveARP(mbuf, port) } else { hand(mbuf, to: rings[0].arp) }
+    }
+
+    /// Takes what other workers passed on.
+    @inline(never)
+    mutating func takeHandoffs() {
+        frames.dequeue(rings[index].inside, limit: Worker.burst)
+        takeEach { worker, mbuf, ip, port in worker.inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: port)) }
+        frames.dequeue(rings[index].outside, limit: Worker.burst)
+        takeEach { worker, mbuf, ip, port in worker.sortOutside(mbuf, ip, Int(port)) }
+        frames.dequeue(rings[index].arp, limit: Worker.burst)
+        var taken = 0
+        while taken < frames.count {
+            receiveARP(frames[taken], Int(portIndex(of: frames[taken])))
+            taken &+= 1
+        }
+    }
+
+    @inline(__always)
+    private mutating func takeEach(_ take: (inout Worker, Mbuf, PacketBytes, UInt16) -> Void) {
+        guard frames.count > 0 else { return }
+        var taken = 0
+        while taken < frames.count {
+            let mbuf = frames[taken]
+            take(&self, mbuf, mbuf.bytes, portIndex(of: mbuf))
+            taken &+= 1
+        }
+        finishPass()
+    }
+
+    /// Our index of the port that a buffer says it came in by.
+    private func portIndex(of mbuf: Mbuf) -> UInt16 {
+        var index = 0
+        while index < ports.count {
+            if ports[index].id == mbuf.port { return UInt16(truncatingIfNeeded: index) }
+            index &+= 1
+        }
+        return PacketSlot.originated
+    }
+
+    /// Passes a packet to the worker that reads `ring`.
+    @inline(never)
+    mutating func hand(_ mbuf: Mbuf, to ring: PacketRing) {
+        if !ring.put(mbuf) { drop(mbuf, .handoffFull) }
+    }
+}

@@ -1,0 +1,222 @@
+// A worker: one core, its queues of all ports, its SAs. A packet's way, in the order of the files:
+//
+//   Worker+Receive    Ethernet and IPv4 are checked; ARP goes to Worker+ARP; the rest to one of two sides
+//   Worker+Inbound    unprotected side: SAD, open, selectors; or clear text and the inbound SPD
+//   Worker+Outbound   protected side, and what was decrypted: route, outbound SPD, protect
+//   Worker+Local      what is for the gateway itself, and ICMP errors
+//   Worker+Transmit   next hop, Ethernet header, queue of the port
+//
+// Every burst goes through passes over fixed arrays. A packet ends in exactly one of: transmit, consume, drop, hand off, hold.
+// Nothing here allocates, locks, throws or counts references per packet.
+
+import CDPDK
+import ESP
+import IPsec
+import Wire
+
+/// A port as the worker's passes read it.
+struct WorkerPort: BitwiseCopyable {
+    var id: UInt16
+    var rxQueue: UInt16
+    var txQueue: UInt16
+    var polls: Bool
+    var isProtected: Bool
+    var localServices: Bool
+    var mac: UInt64
+    /// Which bits of a frame's destination must be the port's; none in replay.
+    var macMask: UInt64
+    var mtu: Int
+    /// Where its ICMP errors and ARP requests come from; 0 when it has no address.
+    var address: UInt32
+}
+
+/// One worker. Owned by the thread that polls it.
+@safe
+public struct Worker: ~Copyable {
+    /// Packets taken from a queue at once.
+    static let burst = 32
+    /// Packets in a pass: a burst, and what it makes.
+    static let passCapacity = 64
+    /// Packets that wait for neighbours at once, and for one of them.
+    static let heldLimit = 256
+    static let heldPerNeighbor: UInt16 = 16
+
+    let index: Int
+    let workers: Int
+    let pool: PacketPool
+    let block: WorkerBlock
+    let ports: FixedArray<WorkerPort>
+    let rings: FixedArray<HandoffRings>
+    let ticksPerSecond: UInt64
+    let resolves: Bool
+    /// Keeps what the views below point into.
+    let tables: ForwardingTables
+    let fib: UnsafeMutableRawPointer
+    let outboundPolicies: UnsafeMutableRawPointer
+    let inboundPolicies: UnsafeMutableRawPointer
+    let routes: FixedArrayView<RouteEntry>
+    let tunnels: FixedArrayView<TunnelEntry>
+    let selectors: FixedArrayView<AddressBlock>
+    let sad: SADView
+    /// One bit for each own address, so that most packets need not look further.
+    let ownFilter: UInt64
+
+    var neighbors: NeighborTable
+    var crypto: SoftwareGCM
+    var outbound: OutboundBurst
+    var inbound: InboundBurst
+    /// Of the packets in `inbound`.
+    let received: FixedArray<ReceivedESP>
+    var frames: MbufList
+    var inside: PacketSlots
+    var outside: PacketSlots
+    var originated: PacketSlots
+    /// Packets that were dropped and not yet freed.
+    public internal(set) var dropped: MbufList
+    var queues: TransmitQueues
+    let held: FixedArray<HeldPacket>
+    var heldCount = 0
+
+    // Scratch of the lookup passes.
+    let addresses: FixedArray<UInt32>
+    let hops: FixedArray<UInt64>
+    let keys: FixedArray<UnsafePointer<cdpdk_flow_key>?>
+    let results: FixedArray<UInt32>
+    let crossing: FixedArray<UInt32>
+    let verdictOf: FixedArray<UInt32>
+
+    var now: UInt64 = 0
+    var housekeepingAt: UInt64 = 0
+    var echoAnswers: TokenBucket
+    var errorMessages: TokenBucket
+    var arpAnswers: TokenBucket
+
+    /// A worker that has seen nothing. Throws `.noCrypto`.
+    public init(_ plan: WorkerPlan) throws(DataPlaneError) {
+        guard let crypto = SoftwareGCM() else { throw .noCrypto }
+        self.crypto = crypto
+        index = plan.index
+        workers = plan.rings.count
+        pool = plan.pool
+        block = plan.block
+        ticksPerSecond = plan.ticksPerSecond
+        tables = plan.tables
+        unsafe fib = plan.tables.fib
+        unsafe outboundPolicies = plan.tables.outboundPolicies
+        unsafe inboundPolicies = plan.tables.inboundPolicies
+        routes = plan.tables.routes.unownedView
+        tunnels = plan.tables.tunnels.unownedView
+        selectors = plan.tables.selectors.unownedView
+        sad = SADView(slots: plan.tables.associations.unownedView)
+        rings = FixedArray(plan.rings)
+        switch plan.mode {
+        case .live: resolves = true
+        case .replay(let resolve): resolves = resolve
+        }
+        ports = FixedArray(Worker.ports(plan))
+        ownFilter = plan.topology.ports.flatMap(\.addresses).reduce(0) { $0 | Worker.filterBit($1.address.rawValue) }
+        neighbors = NeighborTable(pinned: plan.tables.pinnedNeighbors)
+
+        let capacity = Worker.passCapacity
+        outbound = OutboundBurst(capacity: capacity)
+        inbound = InboundBurst(capacity: capacity)
+        frames = MbufList(capacity: Worker.burst)
+        inside = PacketSlots(capacity: capacity)
+        outside = PacketSlots(capacity: capacity)
+        originated = PacketSlots(capacity: capacity)
+        dropped = MbufList(capacity: 4 * capacity)
+        queues = TransmitQueues(count: plan.ports.count)
+        held = FixedArray(unfilled: Worker.heldLimit)
+        received = FixedArray(unfilled: capacity)
+        addresses = FixedArray(repeating: 0, count: capacity)
+        hops = FixedArray(repeating: 0, count: capacity)
+        unsafe keys = FixedArray(repeating: nil, count: capacity)
+        results = FixedArray(repeating: 0, count: capacity)
+        crossing = FixedArray(repeating: 0, count: capacity)
+        verdictOf = FixedArray(repeating: 0, count: capacity)
+        let ticks = plan.ticksPerSecond
+        echoAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
+        errorMessages = TokenBucket(rate: 100, burst: 50, ticksPerSecond: ticks)
+        arpAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
+        learnStaticNeighbors(plan.topology)
+    }
+
+    private static func ports(_ plan: WorkerPlan) -> [WorkerPort] {
+        zip(plan.ports, plan.topology.ports).map { port, described in
+            var mask: UInt64 = 0xffff_ffff_ffff
+            if case .replay = plan.mode { mask = 0 }
+            return WorkerPort(
+                id: port.id, rxQueue: port.rxQueue ?? 0, txQueue: port.txQueue, polls: port.rxQueue != nil,
+                isProtected: described.role == .protected, localServices: described.localServices,
+                mac: port.mac.rawValue, macMask: mask, mtu: described.mtuOctets,
+                address: described.addresses.first?.address.rawValue ?? 0)
+        }
+    }
+
+    static func filterBit(_ address: UInt32) -> UInt64 { 1 &<< UInt64((address &* 0x9e37_79b1) >> 26) }
+
+    /// One round over all queues. `now` is the clock in ticks, read once for the round; it never goes back.
+    public mutating func poll(now: UInt64) {
+        self.now = now
+        var port = 0
+        while port < ports.count {
+            if ports[port].polls { poll(port: port) }
+            port &+= 1
+        }
+        if workers > 1 { takeHandoffs() }
+        if now >= housekeepingAt { keepHouse() }
+        flush()
+    }
+
+    /// One burst of one port, to the end: what it sends is with the port's queue, what it drops in `dropped`.
+    @inline(__always)
+    mutating func poll(port: Int) {
+        frames.receive(port: ports[port].id, queue: ports[port].rxQueue, limit: Worker.burst)
+        guard frames.count > 0 else { return }
+        receive(on: port)
+        finishPass()
+    }
+
+    /// What both sides share once a burst is sorted: open, admit, forward, and then the same for what that made.
+    @inline(__always)
+    mutating func finishPass() {
+        if inbound.count > 0 { openInbound() }
+        if outside.count > 0 { admitOutside() }
+        if inside.count > 0 { forwardInside() }
+        if originated.count > 0 {
+            swap(&inside, &originated)
+            forwardInside()
+        }
+    }
+
+    /// Gives queued packets to the ports and dropped ones back to their pool.
+    @inline(__always)
+    mutating func flush() {
+        var port = 0
+        while port < ports.count {
+            if queues[port].count > 0 { send(port) }
+            port &+= 1
+        }
+        if dropped.count > Worker.passCapacity { releaseDropped() }
+    }
+
+    /// Gives dropped packets back to their pool.
+    public mutating func releaseDropped() { dropped.freeAll() }
+
+    /// Ends a packet's way.
+    @inline(__always)
+    mutating func drop(_ mbuf: Mbuf, _ reason: DropReason) {
+        block.countDrop(reason)
+        if dropped.count == dropped.capacity { releaseDropped() }
+        dropped.append(mbuf)
+    }
+
+    /// Polls until the block says stop, then drains. The clock is the processor's time-stamp counter.
+    mutating func run() {
+        while !block.mustStop {
+            poll(now: rte_rdtsc())
+            releaseDropped()
+        }
+        drain()
+    }
+}

@@ -1,0 +1,87 @@
+import Wire
+
+/// The queues by which other workers pass packets to one: each takes what only its reader may handle.
+public struct HandoffRings: BitwiseCopyable, Sendable {
+    static let capacity = 1024
+
+    /// IPv4 packets from the protected side (or decrypted) whose outbound SA the reader owns.
+    let inside: PacketRing
+    /// IPv4 packets from the unprotected side whose inbound SA the reader owns.
+    let outside: PacketRing
+    /// ARP frames on their way round all workers.
+    let arp: PacketRing
+
+    /// Rings for the worker with this index.
+    public init(worker: Int, name: String) throws(DataPlaneError) {
+        inside = try PacketRing(name: "\(name)-inside-\(worker)", capacity: HandoffRings.capacity, single: false)
+        outside = try PacketRing(name: "\(name)-outside-\(worker)", capacity: HandoffRings.capacity, single: false)
+        arp = try PacketRing(name: "\(name)-arp-\(worker)", capacity: HandoffRings.capacity, single: false)
+    }
+
+    /// Packets in all three.
+    var count: Int { inside.count + outside.count + arp.count }
+
+    func destroy() {
+        inside.destroy()
+        outside.destroy()
+        arp.destroy()
+    }
+}
+
+/// How a worker treats what a capture file can't give it.
+public enum WorkerMode: Sendable {
+    /// Real ports: frames for the port's own and the broadcast address; ARP.
+    case live
+    /// Capture files: frames for any address. With `resolve` ARP as in live mode, else every next hop without an entry is
+    /// 02:00:00:00:00:01 and nothing is asked.
+    case replay(resolve: Bool)
+}
+
+/// Everything a worker needs to be made where it will run.
+public struct WorkerPlan: Sendable {
+    /// A port as one worker uses it.
+    public struct Port: Sendable {
+        /// DPDK's number.
+        public var id: UInt16
+        public var mac: MACAddress
+        /// The receive queue this worker polls; nil when other workers poll them all.
+        public var rxQueue: UInt16?
+        public var txQueue: UInt16
+
+        /// A port as one worker uses it.
+        public init(id: UInt16, mac: MACAddress, rxQueue: UInt16?, txQueue: UInt16) {
+            self.id = id
+            self.mac = mac
+            self.rxQueue = rxQueue
+            self.txQueue = txQueue
+        }
+    }
+
+    public var index: Int
+    public var topology: Topology
+    public var tables: ForwardingTables
+    public var ports: [Port]
+    public var pool: PacketPool
+    public var block: WorkerBlock
+    /// Of all workers, this one's at `index`.
+    public var rings: [HandoffRings]
+    /// Of the clock that `poll` is given.
+    public var ticksPerSecond: UInt64
+    public var mode: WorkerMode
+
+    /// A plan.
+    public init(
+        index: Int, topology: Topology, tables: ForwardingTables, ports: [Port], pool: PacketPool, block: WorkerBlock,
+        rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
+    ) {
+        self.index = index
+        self.topology = topology
+        self.tables = tables
+        self.ports = ports
+        self.pool = pool
+        self.block = block
+        self.rings = rings
+        self.ticksPerSecond = ticksPerSecond
+        self.mode = mode
+    }
+}

@@ -1,0 +1,76 @@
+import DataPlane
+import ESP
+import IPsec
+import Wire
+
+/// Two gateways that are each other's peer, with as many tunnels as wanted: what benchmarks run on.
+///
+/// Hosts behind the near gateway are 10.0.0.0/16, behind the far one 100.64.0.0/10 in blocks of 64, one a tunnel. Both reach
+/// their hosts through a router, so that the number of neighbours does not grow with the number of tunnels.
+struct BenchSite {
+    /// Most tunnels: blocks of 64 in a /10.
+    static let tunnelLimit = 65536
+    static let mtuOctets = 9216
+
+    let near: Topology
+    let far: Topology
+
+    init(tunnels count: Int) throws {
+        precondition((1...BenchSite.tunnelLimit).contains(count))
+        var generator = SystemRandomNumberGenerator()
+        var near: [Topology.Tunnel] = [], far: [Topology.Tunnel] = []
+        let hosts = IPv4Prefix(containing: IPv4Address(rawValue: 0x0a00_0000), length: 16)
+        for index in 0..<count {
+            let there = try BenchSite.key(&generator), back = try BenchSite.key(&generator)
+            let block = IPv4Prefix(containing: BenchSite.destination(tunnel: index), length: 26)
+            let thereSPI = SPI(rawValue: 0x1000 + UInt32(index)), backSPI = SPI(rawValue: 0x100_0000 + UInt32(index))
+            near.append(
+                Topology.Tunnel(
+                    name: "bench-\(index)", localAddress: BenchSite.nearAddress, remoteAddress: BenchSite.farAddress,
+                    localSubnets: [hosts], remoteSubnets: [block],
+                    outbound: Topology.Outbound(spi: thereSPI, key: there),
+                    inbound: Topology.Inbound(spi: backSPI, key: back, replayWindowPackets: 1024),
+                    innerMTUOctets: BenchSite.mtuOctets - 80))
+            far.append(
+                Topology.Tunnel(
+                    name: "bench-\(index)", localAddress: BenchSite.farAddress, remoteAddress: BenchSite.nearAddress,
+                    localSubnets: [block], remoteSubnets: [hosts],
+                    outbound: Topology.Outbound(spi: backSPI, key: back),
+                    inbound: Topology.Inbound(spi: thereSPI, key: there, replayWindowPackets: 1024),
+                    innerMTUOctets: BenchSite.mtuOctets - 80))
+        }
+        let beyond = IPv4Prefix(containing: BenchSite.destination(tunnel: 0), length: 10)
+        self.near = BenchSite.topology(lan: 0x0afe_0001, wan: BenchSite.nearAddress, hosts: hosts, near)
+        self.far = BenchSite.topology(lan: 0x0aff_0001, wan: BenchSite.farAddress, hosts: beyond, far)
+    }
+
+    /// A host behind the far gateway that tunnel `index` leads to.
+    static func destination(tunnel index: Int) -> IPv4Address { IPv4Address(rawValue: 0x6440_0001 + UInt32(index) * 64) }
+
+    /// A host behind the near gateway.
+    static let source = IPv4Address(rawValue: 0x0a00_0009)
+    private static let nearAddress = IPv4Address(rawValue: 0xc000_0201), farAddress = IPv4Address(rawValue: 0xc000_0202)
+
+    private static func topology(lan: UInt32, wan: IPv4Address, hosts: IPv4Prefix, _ tunnels: [Topology.Tunnel]) -> Topology {
+        let router = IPv4Address(rawValue: lan + 1)
+        return Topology(
+            ports: [
+                port("lan", .protected, IPv4Address(rawValue: lan), length: 30),
+                port("wan", .unprotected, wan, length: 24),
+            ], routes: [Topology.Route(destination: hosts, via: router, port: 0)], neighbors: [], tunnels: tunnels,
+            policies: [])
+    }
+
+    private static func port(_ name: String, _ role: Topology.Role, _ address: IPv4Address, length: Int) -> Topology.Port {
+        let addresses = [IPv4InterfaceAddress(address: address, length: length)]
+        return Topology.Port(
+            name: name, role: role, device: "", addresses: addresses, mtuOctets: mtuOctets, localServices: true)
+    }
+
+    private static func key(_ generator: inout SystemRandomNumberGenerator) throws -> KeyMaterial {
+        var octets = (0..<KeyMaterial.octets).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let key = unsafe octets.withUnsafeMutableBytes { unsafe KeyMaterial(UnsafeRawBufferPointer($0)) }
+        guard let key else { throw DataPlaneError.noCrypto }
+        return key
+    }
+}
