@@ -34,39 +34,58 @@ struct BenchGateway: ~Copyable {
     }
 }
 
-/// The packets a benchmark sends: one header for each SA in front of one payload.
-struct BenchTraffic {
-    private var headers: [[UInt8]]
-    private var payload: [UInt8]
+/// The packets a benchmark sends: one header for each SA in front of one payload, in memory that is only copied from.
+@safe
+struct BenchTraffic: ~Copyable {
+    private static let headOctets = EthernetHeader.octets + IPv4Header.minimumOctets
+
+    private let heads: UnsafeMutableRawPointer
+    private let payload: UnsafeMutableRawPointer
+    private let payloadOctets: Int
     private let lengths: [Int]
+    private let count: Int
     private var next = 0
 
     /// Inner packets of these lengths in turn, in octets, for `associations` tunnels in turn.
     init(lengths: [Int], associations: Int) {
         self.lengths = lengths
-        payload = (0..<(lengths.max() ?? 0)).map { UInt8(truncatingIfNeeded: $0 &* 31) }
-        headers = []
-        for index in 0..<associations * lengths.count {
-            var header = [UInt8](repeating: 0, count: 20)
-            let destination = BenchSite.destination(tunnel: index % associations).rawValue
-            header.withPacketBytes {
-                IPv4Header($0)?.emit(
-                    totalLength: lengths[index % lengths.count], timeToLive: 64, ipProtocol: IPProtocol.udp,
-                    source: BenchSite.source.rawValue, destination: destination)
-            }
-            headers.append(header)
+        count = associations * lengths.count
+        payloadOctets = lengths.max() ?? 0
+        unsafe payload = .allocate(byteCount: max(1, payloadOctets), alignment: 64)
+        for index in 0..<payloadOctets {
+            unsafe payload.storeBytes(of: UInt8(truncatingIfNeeded: index &* 31), toByteOffset: index, as: UInt8.self)
+        }
+        unsafe heads = .allocate(byteCount: count * BenchTraffic.headOctets, alignment: 64)
+        for index in 0..<count {
+            let head = self.head(index)
+            EthernetHeader(head)?.emit(destination: .broadcast, source: .broadcast, etherType: EtherType.ipv4)
+            IPv4Header(head.dropFirst(EthernetHeader.octets))?.emit(
+                totalLength: lengths[index % lengths.count], timeToLive: 64, ipProtocol: IPProtocol.udp,
+                source: BenchSite.source.rawValue,
+                destination: BenchSite.destination(tunnel: index % associations).rawValue)
         }
     }
 
+    deinit {
+        unsafe heads.deallocate()
+        unsafe payload.deallocate()
+    }
+
+    @inline(__always)
+    private func head(_ index: Int) -> PacketBytes {
+        unsafe PacketBytes(
+            unsafeStart: heads + index &* BenchTraffic.headOctets, count: BenchTraffic.headOctets)
+    }
+
     /// Copies the next packets of the sequence into fresh buffers that "came in" by `port`.
-    @inline(never)
     mutating func fill(_ frames: borrowing MbufList, port: StartedPort) {
-        for index in 0..<frames.count {
-            let length = lengths[next % lengths.count]
-            let mbuf = frames[index]
-            payload.withPacketBytes { _ = mbuf.fill(withPacket: $0.prefix(length), port: port, timestamp: 0) }
-            headers[next].withPacketBytes { mbuf.bytes.copy($0, count: 20, to: EthernetHeader.octets) }
-            next = next + 1 < headers.count ? next + 1 : 0
+        let payload = unsafe PacketBytes(unsafeStart: payload, count: payloadOctets)
+        var index = 0
+        while index < frames.count {
+            let length = lengths[next % lengths.count] &- IPv4Header.minimumOctets
+            frames[index].fill(head: head(next), payload: payload.prefix(length), port: port.id)
+            next = next &+ 1 < count ? next &+ 1 : 0
+            index &+= 1
         }
     }
 
