@@ -16,7 +16,8 @@ let strict: [SwiftSetting] = [
 ]
 let overDPDK = strict + [.unsafeFlags(dpdkFlags.flatMap { ["-Xcc", $0] })]
 let dpdkLibraries = [
-    "rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_ring", "rte_net_ring", "rte_acl", "rte_fib", "rte_bus_vdev",
+    "rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_ring", "rte_net_ring", "rte_acl", "rte_fib",
+    "rte_bus_vdev",
 ]
 
 let package = Package(
@@ -41,10 +42,11 @@ let package = Package(
         .target(
             name: "SAStore", dependencies: ["IPsec", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: strict),
+        .target(name: "Capture", dependencies: ["CPcap", "Wire"], swiftSettings: strict),
         .target(
             name: "Gateway",
             dependencies: [
-                "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "CPcap", "TOMLKit",
+                "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "Capture", "TOMLKit",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: overDPDK),
@@ -60,6 +62,7 @@ let package = Package(
         .testTarget(
             name: "SAStoreTests",
             dependencies: ["SAStore", "IPsec", .product(name: "GRDB", package: "GRDB.swift")], swiftSettings: strict),
+        .testTarget(name: "CaptureTests", dependencies: ["Capture", "Wire"], swiftSettings: strict),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: overDPDK),
     ],
     swiftLanguageModes: [.v6]
