@@ -68,7 +68,7 @@ public struct Mbuf: BitwiseCopyable {
     }
 
     /// Gives it back to its pool.
-    func free() {
+    public func free() {
         var pointer: cdpdk_mbuf_ref? = unsafe self.pointer
         unsafe cdpdk_mbuf_free_bulk(&pointer, 1)
     }
@@ -109,6 +109,19 @@ public struct MbufList: ~Copyable {
         precondition(count < capacity)
         unsafe storage[count] = mbuf.pointer
         count &+= 1
+    }
+
+    /// Adds a fresh buffer from a pool; nil when the pool is empty.
+    public mutating func appendFresh(from pool: PacketPool) -> Mbuf? {
+        guard let mbuf = pool.allocate() else { return nil }
+        append(mbuf)
+        return mbuf
+    }
+
+    /// Forgets the newest buffer without freeing it.
+    public mutating func removeLast() {
+        precondition(count > 0)
+        count &-= 1
     }
 
     /// Forgets its buffers without freeing them.

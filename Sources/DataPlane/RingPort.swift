@@ -53,6 +53,19 @@ extension Mbuf {
         return true
     }
 
+    /// Fills a fresh buffer with an IP packet behind an Ethernet header from the placeholder address to `port`; false, and
+    /// nothing done, when it has no room.
+    public func fill(withPacket packet: PacketBytes, port: StartedPort, timestamp: UInt64) -> Bool {
+        let length = EthernetHeader.octets + packet.count
+        guard offset + length <= buffer.count else { return false }
+        setPacket(offset: offset, length: length)
+        EthernetHeader(bytes)?.emit(destination: port.mac, source: .placeholder, etherType: EtherType.ipv4)
+        bytes.copy(packet, count: packet.count, to: EthernetHeader.octets)
+        self.port = port.id
+        self.timestamp = timestamp
+        return true
+    }
+
     /// Fills a fresh buffer with a frame in two parts, for feeds whose cost counts. Traps when it has no room.
     @inline(__always)
     public func fill(head: PacketBytes, payload: PacketBytes, port: UInt16) {

@@ -82,8 +82,9 @@ extension Worker {
         return octets
     }
 
-    /// Sends what can still be sent and gives everything else a reason, so that nothing is in flight any more.
-    public mutating func drain() {
+    /// Sends what can still be sent and gives everything else a reason, so that nothing is in flight any more. With
+    /// `keepingDropped`, dropped packets stay in `dropped` for the caller to look at.
+    public mutating func drain(keepingDropped: Bool = false) {
         for port in 0..<ports.count {
             for _ in 0..<1000 where queues[port].count > 0 { send(port) }
             for index in 0..<queues[port].count { drop(queues[port][index], .txFull) }
@@ -91,7 +92,7 @@ extension Worker {
         }
         for index in 0..<heldCount { drop(held[index].mbuf, .neighborUnresolved) }
         heldCount = 0
-        releaseDropped()
+        if !keepingDropped { releaseDropped() }
         showInFlight()
     }
 

@@ -124,7 +124,7 @@ public struct Worker: ~Copyable {
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
-        dropped = MbufList(capacity: 4 * capacity)
+        dropped = MbufList(capacity: Worker.heldLimit + 4 * capacity)
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
         received = FixedArray(unfilled: capacity)
@@ -209,6 +209,14 @@ public struct Worker: ~Copyable {
         block.countDrop(reason)
         if dropped.count == dropped.capacity { releaseDropped() }
         dropped.append(mbuf)
+    }
+
+    /// Counts a packet that came in by a port and found no buffer.
+    public func refuse(port: Int, octets: Int, _ reason: DropReason) {
+        block.add(1, to: .received)
+        block.add(1, to: .rxPackets, port: port)
+        block.add(octets, to: .rxOctets, port: port)
+        block.countDrop(reason)
     }
 
     /// Polls until the block says stop, then drains. The clock is the processor's time-stamp counter.

@@ -169,10 +169,12 @@ public struct PacketBytes: @unchecked Sendable {
 
 extension Array<UInt8> {
     /// Runs `body` on a window over the array's octets, which must not leave the call.
-    public mutating func withPacketBytes<Result>(_ body: (PacketBytes) throws -> Result) rethrows -> Result {
+    public mutating func withPacketBytes<Result, Failure: Error>(
+        _ body: (PacketBytes) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
         let count = self.count
         reserveCapacity(1)  // an empty array may have no address at all
-        return try unsafe withUnsafeMutableBufferPointer { buffer in
+        return try unsafe withUnsafeMutableBufferPointer { buffer throws(Failure) in
             guard let base = buffer.baseAddress else { preconditionFailure("an array with capacity has an address") }
             return try body(unsafe PacketBytes(unsafeStart: base, count: count))
         }

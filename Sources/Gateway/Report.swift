@@ -1,0 +1,109 @@
+import DataPlane
+import ESP
+import Foundation
+import IPsec
+import Synchronization
+
+/// Where all packets went, in the words of the contract. Encodes to JSON with sorted keys: same numbers, same text.
+public struct Report: Sendable, Encodable {
+    struct Port: Sendable, Encodable {
+        var rxPackets: UInt64, rxOctets: UInt64, txPackets: UInt64, txOctets: UInt64
+    }
+
+    struct Association: Sendable, Encodable {
+        var tunnel: String
+        var spi: String
+        var direction: String
+        var path = "software"
+        var packets: UInt64
+        var octets: UInt64
+        /// Outbound the last one used, inbound the highest one accepted.
+        var sequenceNumber: UInt64
+        var fallbackPackets: [String: UInt64] = [:]
+    }
+
+    var rxPackets: UInt64
+    var originatedPackets: UInt64
+    var txPackets: UInt64
+    var consumedPackets: UInt64
+    var droppedPackets: UInt64
+    var inFlightPackets: UInt64
+    var ports: [String: Port]
+    /// By reason; reasons that never occurred are left out.
+    var drops: [String: UInt64]
+    var sas: [Association]
+    /// Whether every packet is accounted for.
+    public let isConserved: Bool
+
+    enum CodingKeys: CodingKey {
+        case rxPackets, originatedPackets, txPackets, consumedPackets, droppedPackets, inFlightPackets, ports, drops, sas
+    }
+
+    /// The counts of workers that have stopped, or are polled by the caller.
+    public init(_ group: WorkerGroup) {
+        let counts = group.counts
+        rxPackets = counts.received
+        originatedPackets = counts.originated
+        txPackets = counts.transmitted
+        consumedPackets = counts.consumed
+        droppedPackets = counts.dropped
+        inFlightPackets = counts.inFlight
+        isConserved = counts.isConserved
+        let named = zip(group.topology.ports, counts.ports).map { port, count in
+            (
+                port.name,
+                Port(
+                    rxPackets: count.rxPackets, rxOctets: count.rxOctets, txPackets: count.txPackets,
+                    txOctets: count.txOctets)
+            )
+        }
+        ports = Dictionary(uniqueKeysWithValues: named)
+        drops = Dictionary(
+            uniqueKeysWithValues: counts.drops.filter { $0.value > 0 }.map { ($0.key.name, $0.value) })
+        sas = zip(group.topology.tunnels, zip(group.tables.outbound, group.tables.inbound)).flatMap { tunnel, pair in
+            [
+                pair.0.with { association in
+                    Association(
+                        tunnel: tunnel.name, spi: tunnel.outbound.spi.description, direction: "outbound",
+                        packets: association.packets.load(ordering: .relaxed),
+                        octets: association.octets.load(ordering: .relaxed),
+                        sequenceNumber: association.sequenceNumber.load(ordering: .relaxed))
+                },
+                pair.1.with { association in
+                    Association(
+                        tunnel: tunnel.name, spi: tunnel.inbound.spi.description, direction: "inbound",
+                        packets: association.packets.load(ordering: .relaxed),
+                        octets: association.octets.load(ordering: .relaxed), sequenceNumber: association.window.highest)
+                },
+            ]
+        }
+    }
+
+    /// The report as the contract's JSON, with a newline at the end.
+    public func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+    }
+
+    /// For the log: one line a fact.
+    public var lines: [String] {
+        var lines = [
+            "received \(rxPackets), originated \(originatedPackets), sent \(txPackets), consumed \(consumedPackets), "
+                + "dropped \(droppedPackets), in flight \(inFlightPackets)"
+        ]
+        for (name, port) in ports.sorted(by: { $0.key < $1.key }) {
+            lines.append(
+                "port \(name): received \(port.rxPackets) packets \(port.rxOctets) octets, "
+                    + "sent \(port.txPackets) packets \(port.txOctets) octets")
+        }
+        for association in sas {
+            lines.append(
+                "tunnel \(association.tunnel) \(association.direction) \(association.spi): \(association.packets) packets "
+                    + "\(association.octets) octets, sequence number \(association.sequenceNumber)")
+        }
+        for (reason, count) in drops.sorted(by: { $0.key < $1.key }) { lines.append("dropped \(reason): \(count)") }
+        return lines
+    }
+}
