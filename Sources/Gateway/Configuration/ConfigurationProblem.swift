@@ -89,7 +89,8 @@ public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
     /// Errors, and the warnings and notes found on the way, in the file's order.
     public let problems: [ConfigurationProblem]
 
-    /// What the process ends with: 78 as soon as the text itself is wrong, otherwise 66 or 77 by the file that is missing.
+    /// What the process ends with: 78 as soon as the text itself is wrong, otherwise 66 or 77 by the file that is
+    /// missing.
     public var exitCode: ExitCode {
         let codes = problems.filter { $0.severity == .error }.map(\.exitCode)
         return codes.contains(.configuration) ? .configuration : codes.first ?? .configuration
@@ -131,7 +132,8 @@ final class ProblemList {
         }
         problems.append(
             ConfigurationProblem(
-                severity, file: file, line: lines.line(of: path), path: path, message: message, hint: hint, exitCode: code))
+                severity, file: file, line: lines.line(of: path), path: path, message: message, hint: hint,
+                exitCode: code))
     }
 
     /// In the order of the file; what has no line comes last.

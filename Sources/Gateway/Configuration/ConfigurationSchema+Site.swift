@@ -1,5 +1,5 @@
-// Every key that a site file may have. What this version does not carry stands here too, so that it gets a plain answer and
-// not "unknown key".
+// Every key that a site file may have. What this version does not carry stands here too, so that it gets a plain answer
+// and not "unknown key".
 
 extension ConfigurationSchema {
     /// The file. A file for pcap mode alone needs no `[dpdk]` and no `device`, which that mode ignores.
@@ -60,7 +60,8 @@ extension ConfigurationSchema {
             ConfigurationKey(
                 "addresses", .strings, required: true, "addresses = [\"10.0.1.1/24\"]",
                 "the port's own addresses with their blocks"),
-            ConfigurationKey("mtu_octets", .integer(576...9216), "mtu_octets = 1500", "the largest IP packet in octets"),
+            ConfigurationKey(
+                "mtu_octets", .integer(576...9216), "mtu_octets = 1500", "the largest IP packet in octets"),
             ConfigurationKey(
                 "local_services", .boolean, "local_services = true", "ARP and echo for the port's own addresses"),
             ConfigurationKey(
@@ -70,7 +71,8 @@ extension ConfigurationSchema {
     }
 
     private static let route = ConfigurationSchema([
-        ConfigurationKey("destination", .string, required: true, "destination = \"0.0.0.0/0\"", "the block it leads to"),
+        ConfigurationKey(
+            "destination", .string, required: true, "destination = \"0.0.0.0/0\"", "the block it leads to"),
         ConfigurationKey("via", .string, required: true, "via = \"192.0.2.254\"", "the next hop"),
     ])
 
@@ -84,7 +86,8 @@ extension ConfigurationSchema {
         [
             ConfigurationKey("name", .string, required: true, "name = \"site-b\"", "what policies call the tunnel"),
             ConfigurationKey(
-                "local_address", .string, required: true, "local_address = \"192.0.2.1\"", "our end, an unprotected port's"),
+                "local_address", .string, required: true, "local_address = \"192.0.2.1\"",
+                "our end, an unprotected port's"),
             ConfigurationKey(
                 "remote_address", .string, required: true, "remote_address = \"198.51.100.1\"", "the other end"),
             ConfigurationKey(
@@ -101,7 +104,8 @@ extension ConfigurationSchema {
                 "[tunnel.inbound] with spi and key", "the SA that we receive under"),
             ConfigurationKey(
                 "child", .tables(ConfigurationSchema([])), "[[tunnel.child]]", "further SA pairs",
-                carried: .no("remove [[tunnel.child]]; change keys in [tunnel.outbound] and [tunnel.inbound] at both ends")),
+                carried: .no(
+                    "remove [[tunnel.child]]; change keys in [tunnel.outbound] and [tunnel.inbound] at both ends")),
             ConfigurationKey(
                 "algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the ESP transform",
                 carried: .only(.string("aes-128-gcm-16"), "use \"aes-128-gcm-16\" at both ends")),
@@ -110,7 +114,8 @@ extension ConfigurationSchema {
                 carried: .only(.string("tunnel"), "use \"tunnel\" at both ends")),
             ConfigurationKey(
                 "extended_sequence_numbers", .boolean, "extended_sequence_numbers = false", "64-bit sequence numbers",
-                carried: .only(.boolean(false), "set it to false at both ends; mind how long an SA lasts, see vpn-gw check")),
+                carried: .only(
+                    .boolean(false), "set it to false at both ends; mind how long an SA lasts, see vpn-gw check")),
             ConfigurationKey(
                 "nat_traversal", .boolean, "nat_traversal = false", "ESP in UDP",
                 carried: .only(.boolean(false), "set it to false and let ESP (IP protocol 50) pass on the way")),
@@ -149,7 +154,8 @@ extension ConfigurationSchema {
                 ConfigurationKey(
                     "spi", .integer(Int.min...Int.max), required: true, "spi = 0x1001, without quotes",
                     "the SPI on the wire, 256 or above"),
-                ConfigurationKey("key", .string, "key = \"0x…\" with 40 digits", "AES-128 key and then 4 octets of salt"),
+                ConfigurationKey(
+                    "key", .string, "key = \"0x…\" with 40 digits", "AES-128 key and then 4 octets of salt"),
                 ConfigurationKey(
                     "key_file", .string, "key_file = \"keys/site-b-out.key\"", "a file that holds the key in one line"),
             ] + (isInbound ? [window] : []))
@@ -164,10 +170,12 @@ extension ConfigurationSchema {
             "outbound is towards the unprotected side"),
         ConfigurationKey("tunnel", .string, "tunnel = \"site-b\"", "the tunnel that protects, by name"),
         ConfigurationKey("source", .string, "source = \"10.0.1.0/24\"", "the source block, any when absent"),
-        ConfigurationKey("destination", .string, "destination = \"10.0.2.0/24\"", "the destination block, any when absent"),
+        ConfigurationKey(
+            "destination", .string, "destination = \"10.0.2.0/24\"", "the destination block, any when absent"),
         ConfigurationKey("protocol", .integerOrString, "protocol = \"udp\"", "the IP protocol, any when absent"),
         ConfigurationKey("source_ports", .integerOrString, "source_ports = \"500-510\"", "ports, any when absent"),
-        ConfigurationKey("destination_ports", .integerOrString, "destination_ports = \"500-510\"", "ports, any when absent"),
+        ConfigurationKey(
+            "destination_ports", .integerOrString, "destination_ports = \"500-510\"", "ports, any when absent"),
         ConfigurationKey(
             "priority", .integer(-1_000_000_000...1_000_000_000), "priority = 10", "lowest first, 0 when absent"),
     ])

@@ -1,5 +1,5 @@
-/// One key of a site file: its name, type, and what it is for. The reader's checks of names, types, ranges and missing keys,
-/// and the hints it gives, all follow from these.
+/// One key of a site file: its name, type, and what it is for. The reader's checks of names, types, ranges and missing
+/// keys, and the hints it gives, all follow from these.
 struct ConfigurationKey: Sendable {
     /// The type of a value, and what can be said about it without looking elsewhere.
     enum Kind: Sendable {
@@ -113,8 +113,8 @@ struct ConfigurationSchema: Sendable {
 
     init(_ keys: [ConfigurationKey]) { self.keys = keys }
 
-    /// What somebody may have meant who wrote `name`: a key of this table that is spelled nearly so, or a key of that name
-    /// in another table.
+    /// What somebody may have meant who wrote `name`: a key of this table that is spelled nearly so, or a key of that
+    /// name in another table.
     func hint(forUnknown name: String, at path: String) -> String {
         if let near = nearest(to: name, among: keys.map(\.name)) { return "did you mean \(near)?" }
         if let home = ConfigurationSchema.home(of: name, in: ConfigurationSchema.site, at: "") {

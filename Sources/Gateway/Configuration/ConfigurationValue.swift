@@ -22,10 +22,13 @@ enum ConfigurationValue: Equatable, Sendable {
         }
     }
 
-    /// The entries of a parsed table. A key with a NUL in it does not come back from the parser whole and counts as unknown.
+    /// The entries of a parsed table. A key with a NUL in it does not come back from the parser whole and counts as
+    /// unknown.
     static func entries(_ table: TOMLTable) -> [String: ConfigurationValue] {
         var entries: [String: ConfigurationValue] = [:]
-        for key in table.keys { entries[key] = table[key].map { ConfigurationValue($0.tomlValue) } ?? .other("nothing") }
+        for key in table.keys {
+            entries[key] = table[key].map { ConfigurationValue($0.tomlValue) } ?? .other("nothing")
+        }
         return entries
     }
 
@@ -52,8 +55,8 @@ enum ConfigurationValue: Equatable, Sendable {
     }
 }
 
-/// A table whose keys are known and whose values have the types that the schema asks for: what does not is absent here and
-/// among the problems.
+/// A table whose keys are known and whose values have the types that the schema asks for: what does not is absent here
+/// and among the problems.
 struct ConfigurationTable {
     let path: String
     private(set) var values: [String: ConfigurationValue]

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Reads small files whole, with the permissions they had when they were opened. The one place that opens what an operator
-/// names; a test puts its own in its place.
+/// Reads small files whole, with the permissions they had when they were opened. The one place that opens what an
+/// operator names; a test puts its own in its place.
 struct FileReader: Sendable {
     /// A file's octets and who may read it.
     struct Contents: Sendable {
@@ -53,7 +53,8 @@ struct FileReader: Sendable {
         let isPlain = status.st_mode & S_IFMT == S_IFREG
         let expected = isPlain ? Int(clamping: status.st_size) : limit
         guard expected <= limit else { return .failure(Failure(errorNumber: EFBIG)) }
-        var contents = Contents(octets: [UInt8](repeating: 0, count: expected + 1), permissions: UInt32(status.st_mode) & 0o777)
+        var contents = Contents(
+            octets: [UInt8](repeating: 0, count: expected + 1), permissions: UInt32(status.st_mode) & 0o777)
         var count = 0
         while count < contents.octets.count {
             let result = unsafe contents.octets.withUnsafeMutableBytes { buffer in

@@ -1,14 +1,23 @@
-// Which line each key stands on. The TOML parser tells lines for syntax errors only, so a small scanner of our own walks
-// the text beside it: tables, arrays of tables, dotted keys, inline tables, arrays, every kind of string, comments. It
-// judges nothing; on text that it does not understand it goes on with the next line, and a key that it missed gets the
-// line of the table around it.
+// Which line each key stands on. The TOML parser tells lines for syntax errors only, so a small scanner of our own
+// walks the text beside it: tables, arrays of tables, dotted keys, inline tables, arrays, every kind of string,
+// comments. It judges nothing; on text that it does not understand it goes on with the next line, and a key that it
+// missed gets the line of the table around it.
 
 /// Key paths ("tunnel[0].outbound.spi") and their lines.
 struct LineIndex {
     private var lines: [String: Int] = [:]
-    /// The first line with a key nested or named beyond what any site needs. Such text must not reach the parser, whose
-    /// recursion has no limit for dotted keys.
-    private(set) var excessiveLine: Int?
+    /// Text that must not reach the parser, and its line.
+    private(set) var refusal: (line: Int, reason: LineIndex.Refusal)?
+
+    /// Why text must not reach the parser.
+    enum Refusal {
+        /// A key nested or named beyond what any site needs: the parser's recursion has no limit for dotted keys.
+        case excessive
+        /// "[" with no name behind it: the parser takes for granted that one is there.
+        case namelessTable
+        /// What is no value where one should be: as before, and dates with a blank in them, on which it counts wrong.
+        case noValue
+    }
 
     /// An index that knows no lines.
     init() {}
@@ -17,7 +26,7 @@ struct LineIndex {
         var scanner = LineScanner(text: text)
         scanner.run()
         lines = scanner.lines
-        excessiveLine = scanner.excessiveLine
+        refusal = scanner.refusal
     }
 
     /// The line of `path`, or of the nearest table around it that is known; nil for a path of which nothing is.
@@ -35,7 +44,7 @@ struct LineIndex {
 private struct LineScanner {
     let text: [UInt8]
     var lines: [String: Int] = [:]
-    var excessiveLine: Int?
+    var refusal: (line: Int, reason: LineIndex.Refusal)?
     private var position = 0
     private var line = 1
     private var table = ""
@@ -62,6 +71,11 @@ private struct LineScanner {
         advance()
         let isElement = peek() == UInt8(ascii: "[")
         if isElement { advance() }
+        skipSpaces()
+        guard let first = peek(), LineScanner.canBeginKey(first) else {
+            refuse(.namelessTable)
+            return true
+        }
         guard let parts = key() else { return false }
         var path = ""
         for (index, part) in parts.enumerated() {
@@ -110,7 +124,7 @@ private struct LineScanner {
                 if start == end { return nil }
             }
             guard end - start <= LineScanner.longestKey, parts.count < LineScanner.deepest else {
-                excess()
+                refuse(.excessive)
                 return nil
             }
             parts.append(String(decoding: text[start..<end], as: UTF8.self))
@@ -123,14 +137,24 @@ private struct LineScanner {
     // MARK: Values
 
     private mutating func value(_ path: String, depth: Int) {
-        guard depth < LineScanner.deepest else { return excess() }
+        guard depth < LineScanner.deepest else { return refuse(.excessive) }
         skipSpaces()
         switch peek() {
         case UInt8(ascii: "\""), UInt8(ascii: "'"): string()
         case UInt8(ascii: "["): array(path, depth: depth + 1)
         case UInt8(ascii: "{"): inlineTable(path, depth: depth + 1)
-        default: while let octet = peek(), !",]}#\n".utf8.contains(octet) { advance() }
+        default: scalar()
         }
+    }
+
+    /// A number, a boolean, a date or a time.
+    private mutating func scalar() {
+        let start = position
+        while let octet = peek(), !",]}#\n".utf8.contains(octet) { advance() }
+        var scalar = text[start..<position]
+        while let last = scalar.last, " \t\r".utf8.contains(last) { scalar.removeLast() }
+        let isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || "+.:".utf8.contains($0) }
+        if !isPlain || scalar.count > LineScanner.longestKey { refuse(.noValue) }
     }
 
     private mutating func array(_ path: String, depth: Int) {
@@ -145,6 +169,7 @@ private struct LineScanner {
             case UInt8(ascii: ","):
                 index += 1
                 advance()
+            case UInt8(ascii: "}"), 0x80...: return refuse(.noValue)
             default:
                 record("\(path)[\(index)]", line)
                 value("\(path)[\(index)]", depth: depth)
@@ -163,7 +188,8 @@ private struct LineScanner {
         }
     }
 
-    /// A string of any of the four kinds; the position behind it. One of the short kinds ends with its line at the latest.
+    /// A string of any of the four kinds; the position behind it. One of the short kinds ends with its line at the
+    /// latest.
     private mutating func string() {
         guard let quote = peek() else { return }
         let isLong = peek(1) == quote && peek(2) == quote, isBasic = quote == UInt8(ascii: "\"")
@@ -225,8 +251,17 @@ private struct LineScanner {
         lines[path] = line
     }
 
-    private mutating func excess() {
-        excessiveLine = excessiveLine ?? line
+    /// Ends the walk.
+    private mutating func refuse(_ reason: LineIndex.Refusal) {
+        refusal = refusal ?? (line, reason)
         position = text.count
+    }
+
+    private static func canBeginKey(_ octet: UInt8) -> Bool {
+        switch octet {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): true
+        default: "_-\"'".utf8.contains(octet)
+        }
     }
 }

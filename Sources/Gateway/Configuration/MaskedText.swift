@@ -3,9 +3,10 @@ import Glibc
 
 /// A site file's text with its keys taken out.
 ///
-/// The TOML parser copies every string that is read and never frees it, and its error messages quote the text. So it never
-/// sees a key: before parsing, each string that is one ("0x" and 40 hexadecimal digits, in quotes) becomes a placeholder of
-/// private-use characters, and the key itself waits here, wiped with the last reference. Lines stay where they were.
+/// The TOML parser copies every string that is read and never frees it, and its error messages quote the text. So it
+/// never sees a key: before parsing, each string that is one ("0x" and 40 hexadecimal digits, in quotes) becomes a
+/// placeholder of private-use characters, and the key itself waits here, wiped with the last reference. Lines stay
+/// where they were.
 final class MaskedText {
     /// The text for the parser.
     let text: [UInt8]
@@ -73,7 +74,8 @@ final class MaskedText {
         return unsafe secret.withUnsafeBytes { unsafe KeyMaterial($0) }
     }
 
-    /// Appends the octets that `text` ("0x" and 40 digits) stands for; false, and nothing appended, when it is not that.
+    /// Appends the octets that `text` ("0x" and 40 digits) stands for; false, and nothing appended, when it is not
+    /// that.
     private static func appendKey(_ text: ArraySlice<UInt8>, to secrets: inout [UInt8]) -> Bool {
         guard text.count == textLength, text.starts(with: "0x".utf8), text.dropFirst(2).allSatisfy({ digit($0) != nil })
         else { return false }

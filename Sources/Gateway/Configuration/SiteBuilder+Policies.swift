@@ -84,7 +84,8 @@ extension SiteBuilder {
         case .string(let text)?:
             let parts = text.split(separator: "-", omittingEmptySubsequences: false)
             let numbers = parts.compactMap { $0.first?.isNumber == true ? UInt16($0) : nil }
-            guard numbers.count == parts.count, let first = numbers.first, let last = numbers.last, numbers.count <= 2 else {
+            guard numbers.count == parts.count, let first = numbers.first, let last = numbers.last, numbers.count <= 2
+            else {
                 problems.error(path, "\"\(text)\" is neither a port nor a range of ports", hint: hint)
                 return nil
             }

@@ -50,7 +50,8 @@ extension SiteBuilder {
         var identity = String(device.prefix { $0 != "," }).lowercased()
         if identity.split(separator: ":").count == 2 && identity.contains(".") { identity = "0000:" + identity }
         if let other = devices[identity] {
-            problems.error(path, "\"\(identity)\" is also the device of \(other)", hint: "a port has a device of its own")
+            problems.error(
+                path, "\"\(identity)\" is also the device of \(other)", hint: "a port has a device of its own")
         } else {
             devices[identity] = table.path
         }
@@ -73,7 +74,8 @@ extension SiteBuilder {
                     hint: suggestion ?? "an address and a prefix length of 1 to 32, \"10.0.1.1/24\"")
                 continue
             }
-            let isEdge = address.prefix.length < 31
+            let isEdge =
+                address.prefix.length < 31
                 && (address.address == address.prefix.address || address.address == address.broadcast)
             if isEdge || !SiteBuilder.isUnicast(address.address) {
                 problems.error(
@@ -113,7 +115,8 @@ extension SiteBuilder {
             let destination = table.string("destination").flatMap { block($0, at: path) }
             if let destination {
                 if let other = seen[destination] {
-                    problems.error(path, "\(destination) is also the destination of \(other)", hint: "remove one of the two")
+                    problems.error(
+                        path, "\(destination) is also the destination of \(other)", hint: "remove one of the two")
                 } else {
                     seen[destination] = table.path
                 }
@@ -167,7 +170,8 @@ extension SiteBuilder {
     func portTowards(_ address: IPv4Address) -> Int? {
         var best: (length: Int, port: Int)?
         for (index, port) in ports.enumerated() {
-            for (_, own) in port.addresses where own.prefix.contains(address) && own.prefix.length > best?.length ?? -1 {
+            for (_, own) in port.addresses where own.prefix.contains(address) && own.prefix.length > best?.length ?? -1
+            {
                 best = (own.prefix.length, index)
             }
         }
@@ -188,7 +192,8 @@ extension SiteBuilder {
             guard let port = ports.firstIndex(where: { $0.name == name }) else {
                 guard knowsPorts else { continue }
                 problems.error(
-                    table.path("port"), "there is no port \"\(name)\"", hint: suggestion(name, ports.compactMap(\.name)))
+                    table.path("port"), "there is no port \"\(name)\"", hint: suggestion(name, ports.compactMap(\.name))
+                )
                 continue
             }
             guard let address else { continue }

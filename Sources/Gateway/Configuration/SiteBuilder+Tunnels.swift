@@ -27,9 +27,12 @@ extension SiteBuilder {
         if let first = tunnels.first {
             // RFC 8221 section 3: a manual key must not be used with a counter mode that restarts; RFC 4106 section 1.
             problems.warning(
-                first.path, "static keys: nothing changes them by itself, and who learns one reads all its past traffic",
-                hint: "AES-GCM with manual keys goes against RFC 8221 section 3 and is safe only while no IV repeats: keep "
-                    + "state_directory on a disk that is never rolled back, and replace the keys at both ends on a schedule")
+                first.path,
+                "static keys: nothing changes them by itself, and who learns one reads all its past traffic",
+                hint:
+                    "AES-GCM with manual keys goes against RFC 8221 section 3 and is safe only while no IV repeats: "
+                    + "keep state_directory on a disk that is never rolled back, and replace both ends' keys in time"
+            )
         }
     }
 
@@ -62,7 +65,8 @@ extension SiteBuilder {
 
     private func readSubnets(_ key: String, _ table: ConfigurationTable) -> [IPv4Prefix] {
         if case .array([])? = table.values[key] {
-            problems.error(table.path(key), "is empty", hint: "\(key) = [\"10.0.1.0/24\"]; every address is \"0.0.0.0/0\"")
+            problems.error(
+                table.path(key), "is empty", hint: "\(key) = [\"10.0.1.0/24\"]; every address is \"0.0.0.0/0\"")
         }
         var blocks: [IPv4Prefix] = []
         for (path, text) in table.strings(key) {
@@ -100,7 +104,8 @@ extension SiteBuilder {
                 } else if case .string(let text) = value {
                     judge(text, at: "\(path).\(key)")
                 } else {
-                    problems.error("\(path).\(key)", "must be a string, not \(value.typeName)", hint: "\(key) = \"auto\"")
+                    problems.error(
+                        "\(path).\(key)", "must be a string, not \(value.typeName)", hint: "\(key) = \"auto\"")
                 }
             }
         default: break
@@ -127,8 +132,8 @@ extension SiteBuilder {
         return SiteBuilder.innerMTU(ofPort: ports[port].mtuOctets)
     }
 
-    /// The largest inner packet that fits a path MTU, both in octets: less 20 of outer IPv4 header, 8 of ESP header, 8 of
-    /// IV, 2 of trailer and 16 of ICV, and of such a size that it needs no padding (RFC 4303 section 2.4: packet and
+    /// The largest inner packet that fits a path MTU, both in octets: less 20 of outer IPv4 header, 8 of ESP header, 8
+    /// of IV, 2 of trailer and 16 of ICV, and of such a size that it needs no padding (RFC 4303 section 2.4: packet and
     /// trailer end on a multiple of 4).
     static func innerMTU(ofPort mtuOctets: Int) -> Int {
         let room = mtuOctets - 20 - 8 - 8 - 2 - 16
@@ -211,7 +216,8 @@ extension SiteBuilder {
         return nil
     }
 
-    private static let keyHint = "\"0x\" and 40 hexadecimal digits, as vpn-gw keygen makes them: 16 octets of key, 4 of salt"
+    private static let keyHint =
+        "\"0x\" and 40 hexadecimal digits, as vpn-gw keygen makes them: 16 octets of key, 4 of salt"
 
     /// Says what is wrong with what stands where a key should, in words that hold nothing of it.
     private static func whatIsWrong(withKey text: String) -> String {
@@ -232,7 +238,8 @@ extension SiteBuilder {
             problems.error(
                 path, "\(name): \(failure.message)",
                 hint: failure.exitCode == .noPermission
-                    ? "chown the key file to the user that runs vpn-gw" : "the name counts from the site file's directory",
+                    ? "chown the key file to the user that runs vpn-gw"
+                    : "the name counts from the site file's directory",
                 exitCode: failure.exitCode)
             return nil
         case .success(var contents):
@@ -275,7 +282,9 @@ extension SiteBuilder {
             if let other = seen[draft.key.fingerprint] {
                 problems.error(
                     draft.path, "the same AES key as \(other)",
-                    hint: "every SA of every direction needs a key of its own, a different salt is not enough: vpn-gw keygen")
+                    hint:
+                        "each SA needs a key of its own, a different salt is not enough: vpn-gw keygen"
+                )
             } else {
                 seen[draft.key.fingerprint] = draft.path
             }
@@ -299,9 +308,10 @@ extension SiteBuilder {
                 } else {
                     problems.warning(
                         path,
-                        "\(local.blocks.1) to \(remote.blocks.1) overlaps \(local.blocks.0) to \(remote.blocks.0) of tunnel "
-                            + "\"\(name)\", which stands earlier in the file and has all they share",
-                        hint: "unlike routes, the more specific selector does not win: put the tunnel with the narrower "
+                        "\(local.blocks.1) to \(remote.blocks.1) overlaps \(local.blocks.0) to \(remote.blocks.0) of "
+                            + "tunnel \"\(name)\", which stands earlier in the file and has all they share",
+                        hint:
+                            "unlike routes, the more specific selector does not win: put the tunnel with the narrower "
                             + "blocks first")
                 }
             }

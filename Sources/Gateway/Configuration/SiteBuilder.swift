@@ -86,11 +86,13 @@ final class SiteBuilder {
         guard problems.errorCount == 0 else { return nil }
 
         let site = Site(
-            gateway: gateway, dpdk: dpdk, ports: ports.compactMap(SiteBuilder.port), routes: routes, neighbors: neighbors,
+            gateway: gateway, dpdk: dpdk, ports: ports.compactMap(SiteBuilder.port), routes: routes,
+            neighbors: neighbors,
             tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies)
         guard site.ports.count == ports.count, site.tunnels.count == tunnels.count else {
             problems.error(
-                "", "the reader found no error and still could not resolve the site", hint: "this is a bug, please report it",
+                "", "the reader found no error and still could not resolve the site",
+                hint: "this is a bug, please report it",
                 exitCode: .software)
             return nil
         }

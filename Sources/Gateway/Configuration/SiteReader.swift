@@ -2,9 +2,10 @@ import TOMLKit
 
 /// Reads a site file: text to `Site`, with every problem of the text at once.
 ///
-/// In the order of the work: the file is read with its permissions, keys are taken out of the text (`MaskedText`), keys get
-/// their lines (`LineIndex`), the text is parsed, names and types are judged by the schema (`ConfigurationTable`), and what
-/// the tables say is judged together (`SiteBuilder`). Nothing of the machine is looked at but the files themselves.
+/// In the order of the work: the file is read with its permissions, keys are taken out of the text (`MaskedText`), keys
+/// get their lines (`LineIndex`), the text is parsed, names and types are judged by the schema (`ConfigurationTable`),
+/// and what the tables say is judged together (`SiteBuilder`). Nothing of the machine is looked at but the files
+/// themselves.
 public struct SiteReader: Sendable {
     /// What the site is read for.
     public enum Mode: Sendable, CaseIterable {
@@ -63,8 +64,9 @@ public struct SiteReader: Sendable {
 
     private func read(_ contents: FileReader.Contents, path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         let masked = MaskedText(contents.octets)
-        let entries = try parse(masked.text, path: path)
-        let problems = ProblemList(file: path, lines: LineIndex(masked.text))
+        let lines = LineIndex(masked.text)
+        let entries = try parse(masked.text, lines, path: path)
+        let problems = ProblemList(file: path, lines: lines)
         let root = ConfigurationTable(entries, path: "", schema: .site(for: mode), problems)
         let builder = SiteBuilder(
             root, problems: problems, masked: masked, files: files,
@@ -75,7 +77,9 @@ public struct SiteReader: Sendable {
     }
 
     /// The top-level entries of a text.
-    private func parse(_ text: [UInt8], path: String) throws(ConfigurationError) -> [String: ConfigurationValue] {
+    private func parse(
+        _ text: [UInt8], _ lines: LineIndex, path: String
+    ) throws(ConfigurationError) -> [String: ConfigurationValue] {
         func refuse(_ line: Int?, _ message: String, hint: String) -> ConfigurationError {
             ConfigurationError(problems: [
                 ConfigurationProblem(.error, file: path, line: line, path: "", message: message, hint: hint)
@@ -89,15 +93,23 @@ public struct SiteReader: Sendable {
         guard let string = String(validating: text, as: UTF8.self) else {
             throw refuse(nil, "not UTF-8", hint: "a site file is plain UTF-8 text")
         }
-        if let excessive = LineIndex(text).excessiveLine {
+        switch lines.refusal {
+        case (let line, .excessive)?:
             throw refuse(
-                excessive, "a key that is nested too deep or has too long a name",
+                line, "a key that is nested too deep or has too long a name",
                 hint: "no key of a site file is deeper than tunnel.outbound.spi")
+        case (let line, .namelessTable)?:
+            throw refuse(line, "not TOML: a table without a name", hint: SiteReader.syntaxHint)
+        case (let line, .noValue)?:
+            throw refuse(line, "not TOML: no value where one should be", hint: SiteReader.syntaxHint)
+        case nil: break
         }
         do {
             return ConfigurationValue.entries(try TOMLTable(string: string))
         } catch {
-            guard let error = error as? TOMLParseError else { throw refuse(nil, "not TOML", hint: SiteReader.syntaxHint) }
+            guard let error = error as? TOMLParseError else {
+                throw refuse(nil, "not TOML", hint: SiteReader.syntaxHint)
+            }
             throw refuse(
                 error.source.begin.line, "not TOML: " + SiteReader.withoutQuotations(error.description),
                 hint: SiteReader.syntaxHint)
@@ -106,7 +118,8 @@ public struct SiteReader: Sendable {
 
     private static let syntaxHint = "strings stand in quotes, one key = value on a line, tables as [name] or [[name]]"
 
-    /// The parser's message without the pieces of text that it quotes, single characters excepted: they may be of a key.
+    /// The parser's message without the pieces of text that it quotes, single characters excepted: they may be of a
+    /// key.
     private static func withoutQuotations(_ message: String) -> String {
         let pieces = message.split(separator: "'", omittingEmptySubsequences: false)
         return pieces.enumerated().map { index, piece in index % 2 == 1 && piece.count > 1 ? "…" : String(piece) }
