@@ -1,0 +1,169 @@
+import IPsec
+
+/// What `vpn-gw check` prints: every problem and, when the site can be used, the site as the gateway understands it.
+///
+/// A function of its two arguments alone, as text for people (`text`) and as JSON for scripts (`json`) in the same
+/// words.
+public struct CheckReport: Sendable, Encodable {
+    struct Problem: Sendable {
+        var severity: String, line: Int?, path: String, message: String, hint: String
+        /// As it is printed.
+        var text: String
+    }
+
+    struct Port: Sendable, Encodable {
+        var name: String, role: String, device: String, addresses: [String], mtuOctets: Int, localServices: Bool
+    }
+
+    struct Route: Sendable, Encodable { var destination: String, via: String, port: String }
+
+    struct Neighbor: Sendable, Encodable { var address: String, mac: String, port: String }
+
+    /// One SPD entry. What is any is nil.
+    struct PolicyEntry: Sendable, Encodable {
+        var action: String, direction: String, tunnel: String?, source: String, destination: String
+        var ipProtocol: String?, sourcePorts: String?, destinationPorts: String?
+        /// Nil for a tunnel's own selectors.
+        var priority: Int?
+
+        enum CodingKeys: String, CodingKey {
+            case action, direction, tunnel, source, destination
+            case ipProtocol = "protocol"
+            case sourcePorts, destinationPorts, priority
+        }
+    }
+
+    struct Association: Sendable, Encodable {
+        var spi: String
+        /// The first 16 digits of the key's fingerprint.
+        var keyFingerprint: String
+        var replayWindowPackets: Int?
+    }
+
+    struct Tunnel: Sendable, Encodable {
+        var name: String, localAddress: String, remoteAddress: String, localSubnets: [String], remoteSubnets: [String]
+        var innerMtuOctets: Int, outbound: Association, inbound: Association
+        var lifetimeSecondsSmallest: Int, lifetimeSecondsLargest: Int
+    }
+
+    struct Resolved: Sendable, Encodable {
+        var name: String, stateDirectory: String, controlSocket: String, metricsAddress: String
+        var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String]
+        var ports: [Port], routes: [Route], neighbors: [Neighbor], policies: [PolicyEntry], tunnels: [Tunnel]
+    }
+
+    let valid: Bool
+    let problems: [Problem]
+    let site: Resolved?
+
+    /// - Parameters:
+    ///   - site: nil when it can't be used.
+    ///   - problems: in the order to print them.
+    public init(site: Site?, problems: [ConfigurationProblem]) {
+        valid = site != nil
+        self.problems = problems.map {
+            Problem(
+                severity: $0.severity.rawValue, line: $0.line, path: $0.path, message: $0.message, hint: $0.hint,
+                text: $0.description)
+        }
+        self.site = site.map(Resolved.init)
+    }
+}
+
+/// How long an SA lasts: its sequence numbers must not wrap (RFC 4303 section 3.3.3), so it ends after 2^32 packets.
+enum SALifetime {
+    static let lineRateBitsPerSecond = 10_000_000_000
+    /// What a frame costs on the wire besides its octets: preamble, start of frame and gap (IEEE 802.3).
+    static let frameGapOctets = 20
+    /// Ethernet header and frame check sequence.
+    static let frameOverheadOctets = 18
+    /// The IP packet in the shortest frame, of 64 octets.
+    static let smallestInnerOctets = 64 - frameOverheadOctets
+
+    /// Whole seconds until 2^32 packets of `inner` octets have left a 10GbE port one after the other.
+    static func seconds(inner innerOctets: Int) -> Int {
+        // Outer IPv4, ESP, IV, then the packet with its trailer on a multiple of 4, then the ICV; as
+        // `innerMTU(ofPort:)`.
+        let outer = 20 + 8 + 8 + (innerOctets + 2 + 3) / 4 * 4 + 16
+        let bits = (outer + frameOverheadOctets + frameGapOctets) * 8
+        return (1 << 32) * bits / lineRateBitsPerSecond
+    }
+
+    /// "7 min 54 s", "1 h 28 min".
+    static func text(_ seconds: Int) -> String {
+        if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
+        return "\(seconds / 3600) h \(seconds % 3600 / 60) min"
+    }
+}
+
+extension CheckReport.Resolved {
+    /// The operator's own words go through `presentable`: somebody may have put a key where a name should be.
+    init(_ site: Site) {
+        let shown = ConfigurationProblem.presentable
+        name = shown(site.gateway.name)
+        stateDirectory = shown(site.gateway.stateDirectory)
+        controlSocket = shown(site.gateway.controlSocket)
+        metricsAddress = site.gateway.metricsAddress
+        workerCores = site.dpdk.workerCores
+        hugePages = site.dpdk.hugePages
+        memoryMib = site.dpdk.memoryMiB
+        ealArguments = site.dpdk.ealArguments.map(shown)
+        ports = site.ports.map {
+            CheckReport.Port(
+                name: shown($0.name), role: $0.role.rawValue, device: shown($0.device),
+                addresses: $0.addresses.map(\.description),
+                mtuOctets: $0.mtuOctets, localServices: $0.localServices)
+        }
+        routes = site.routes.map {
+            CheckReport.Route(
+                destination: $0.destination.description, via: $0.via.description, port: shown(site.ports[$0.port].name))
+        }
+        neighbors = site.neighbors.map {
+            CheckReport.Neighbor(
+                address: $0.address.description, mac: $0.mac.map(CheckReport.hexadecimal).joined(separator: ":"),
+                port: shown(site.ports[$0.port].name))
+        }
+        policies = Direction.allCases.flatMap { site.policiesInOrder($0) }.map { CheckReport.PolicyEntry($0, site) }
+        tunnels = site.tunnels.map(CheckReport.Tunnel.init)
+    }
+}
+
+extension CheckReport.PolicyEntry {
+    init(_ policy: Policy, _ site: Site) {
+        switch policy.action {
+        case .bypass: (action, tunnel) = ("bypass", nil)
+        case .discard: (action, tunnel) = ("discard", nil)
+        case .protect(let index):
+            (action, tunnel) = ("protect", ConfigurationProblem.presentable(site.tunnels[index].name))
+        }
+        direction = policy.direction.rawValue
+        source = policy.selector.source.description
+        destination = policy.selector.destination.description
+        ipProtocol = policy.selector.ipProtocol.map { number in
+            SiteBuilder.protocols.first { $0.value == number }?.key ?? String(number)
+        }
+        sourcePorts = policy.selector.sourcePorts.map(CheckReport.range)
+        destinationPorts = policy.selector.destinationPorts.map(CheckReport.range)
+        priority = policy.priority == .max ? nil : policy.priority
+    }
+}
+
+extension CheckReport.Tunnel {
+    init(_ tunnel: Site.Tunnel) {
+        name = ConfigurationProblem.presentable(tunnel.name)
+        localAddress = tunnel.localAddress.description
+        remoteAddress = tunnel.remoteAddress.description
+        localSubnets = tunnel.localSubnets.map(\.description)
+        remoteSubnets = tunnel.remoteSubnets.map(\.description)
+        innerMtuOctets = tunnel.innerMTUOctets
+        outbound = CheckReport.Association(
+            spi: tunnel.outbound.spi.description,
+            keyFingerprint: String(tunnel.outbound.key.fingerprint.description.prefix(16)), replayWindowPackets: nil)
+        inbound = CheckReport.Association(
+            spi: tunnel.inbound.spi.description,
+            keyFingerprint: String(tunnel.inbound.key.fingerprint.description.prefix(16)),
+            replayWindowPackets: tunnel.inbound.replayWindowPackets)
+        lifetimeSecondsSmallest = SALifetime.seconds(inner: SALifetime.smallestInnerOctets)
+        lifetimeSecondsLargest = SALifetime.seconds(inner: tunnel.innerMTUOctets)
+    }
+}

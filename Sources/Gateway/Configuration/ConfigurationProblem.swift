@@ -1,0 +1,153 @@
+/// One thing that is wrong, or unwise, in a site file, with the words that help to mend it.
+///
+/// Prints as compilers do, so that editors jump to it:
+/// `site.toml:23: tunnel[0].outbound.spi: SPI 255 is reserved (RFC 4303 section 2.1); hint: use 256 or above`.
+/// No text of it holds a key: whatever looks like one is replaced when the problem is made.
+public struct ConfigurationProblem: Hashable, Sendable {
+    /// How bad it is.
+    public enum Severity: String, Sendable, Encodable {
+        /// The site can't be used.
+        case error
+        /// The site can be used and somebody should look at this first.
+        case warning
+        /// Worth knowing.
+        case note
+    }
+
+    /// How bad it is.
+    public let severity: Severity
+    /// The site file, as the caller named it.
+    public let file: String
+    /// The line in the file, from 1; nil when the problem has none.
+    public let line: Int?
+    /// The key, "tunnel[0].outbound.spi"; empty when it is about the file as a whole.
+    public let path: String
+    /// What is wrong.
+    public let message: String
+    /// What to do; may be empty.
+    public let hint: String
+    /// What the process ends with when this is all that is wrong.
+    let exitCode: ExitCode
+
+    init(
+        _ severity: Severity, file: String, line: Int?, path: String, message: String, hint: String,
+        exitCode: ExitCode = .configuration
+    ) {
+        self.severity = severity
+        self.file = file
+        self.line = line
+        self.path = ConfigurationProblem.presentable(path)
+        self.message = ConfigurationProblem.presentable(message)
+        self.hint = ConfigurationProblem.presentable(hint)
+        self.exitCode = exitCode
+    }
+
+    /// Text that may be shown: no run of hexadecimal digits long enough to be a part of a key worth having, no control
+    /// characters (the file may hold escape sequences for the reader's terminal), and no more than a screen of it.
+    static func presentable(_ text: String) -> String {
+        var result = String.UnicodeScalarView()
+        var run = String.UnicodeScalarView()
+        func flush() {
+            result.append(contentsOf: run.count >= longestHexadecimalRun ? "…".unicodeScalars : run)
+            run.removeAll(keepingCapacity: true)
+        }
+        for scalar in text.unicodeScalars {
+            if scalar.properties.isASCIIHexDigit {
+                run.append(scalar)
+                continue
+            }
+            flush()
+            guard result.count < longestText else { return String(result) + "…" }
+            switch scalar.properties.generalCategory {
+            case .control, .format, .privateUse, .lineSeparator, .paragraphSeparator: result.append("\u{fffd}")
+            default: result.append(scalar)
+            }
+        }
+        flush()
+        return String(result)
+    }
+
+    /// 11 digits of a key are 44 bits of 128; no name, SPI or address has a longer run.
+    private static let longestHexadecimalRun = 12
+    private static let longestText = 600
+}
+
+extension ConfigurationProblem: CustomStringConvertible {
+    /// The line to print; an error has no word of its severity in front, as with compilers that end in vain.
+    public var description: String {
+        var text = line.map { "\(file):\($0): " } ?? "\(file): "
+        if severity != .error { text += "\(severity.rawValue): " }
+        if !path.isEmpty { text += "\(path): " }
+        text += message
+        if !hint.isEmpty { text += "; hint: \(hint)" }
+        return text
+    }
+}
+
+/// A site file that can't be used, with everything that is wrong with it.
+public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+    /// Errors, and the warnings and notes found on the way, in the file's order.
+    public let problems: [ConfigurationProblem]
+
+    /// What the process ends with: 78 as soon as the text itself is wrong, otherwise 66 or 77 by the file that is
+    /// missing.
+    public var exitCode: ExitCode {
+        let codes = problems.filter { $0.severity == .error }.map(\.exitCode)
+        return codes.contains(.configuration) ? .configuration : codes.first ?? .configuration
+    }
+
+    /// One problem a line.
+    public var description: String { problems.map(\.description).joined(separator: "\n") }
+}
+
+/// Collects the problems of one reading. Not shared.
+final class ProblemList {
+    private let file: String
+    private let lines: LineIndex
+    private var problems: [ConfigurationProblem] = []
+    private var omitted = 0
+    private(set) var errorCount = 0
+
+    /// More than anybody reads; a file of a million mistakes must not become a report of gigabytes.
+    private static let limit = 500
+
+    init(file: String, lines: LineIndex) {
+        self.file = file
+        self.lines = lines
+    }
+
+    func error(_ path: String, _ message: String, hint: String, exitCode: ExitCode = .configuration) {
+        errorCount += 1
+        add(.error, path, message, hint, exitCode)
+    }
+
+    func warning(_ path: String, _ message: String, hint: String) { add(.warning, path, message, hint, .ok) }
+
+    private func add(
+        _ severity: ConfigurationProblem.Severity, _ path: String, _ message: String, _ hint: String, _ code: ExitCode
+    ) {
+        guard problems.count < ProblemList.limit else {
+            omitted += 1
+            return
+        }
+        problems.append(
+            ConfigurationProblem(
+                severity, file: file, line: lines.line(of: path), path: path, message: message, hint: hint,
+                exitCode: code))
+    }
+
+    /// In the order of the file; what has no line comes last.
+    var sorted: [ConfigurationProblem] {
+        let order = problems.indices.sorted { left, right in
+            (problems[left].line ?? .max, left) < (problems[right].line ?? .max, right)
+        }
+        var result = order.map { problems[$0] }
+        if omitted > 0 {
+            result.append(
+                ConfigurationProblem(
+                    errorCount > 0 ? .error : .note, file: file, line: nil, path: "",
+                    message: "\(omitted) further problems are not listed", hint: "mend these first"))
+        }
+        return result
+    }
+}

@@ -1,0 +1,182 @@
+// Every key that a site file may have. What this version does not carry stands here too, so that it gets a plain answer
+// and not "unknown key".
+
+extension ConfigurationSchema {
+    /// The file. A file for pcap mode alone needs no `[dpdk]` and no `device`, which that mode ignores.
+    static func site(for mode: SiteReader.Mode) -> ConfigurationSchema {
+        let usesDevices = mode.usesDevices
+        return ConfigurationSchema([
+            ConfigurationKey("gateway", .table(gateway), "[gateway]", "the gateway itself"),
+            ConfigurationKey(
+                "dpdk", .table(dpdk(needsCores: usesDevices)), required: usesDevices, "[dpdk] and worker_cores = [1]",
+                "cores and memory"),
+            ConfigurationKey(
+                "port", .tables(port(needsDevice: usesDevices)), required: true, "[[port]], with two pairs of brackets",
+                "a network port"),
+            ConfigurationKey("route", .tables(route), "[[route]], with two pairs of brackets", "a static route"),
+            ConfigurationKey(
+                "neighbor", .tables(neighbor), "[[neighbor]], with two pairs of brackets", "a static ARP entry"),
+            ConfigurationKey("tunnel", .tables(tunnel), "[[tunnel]], with two pairs of brackets", "an IPsec tunnel"),
+            ConfigurationKey("policy", .tables(policy), "[[policy]], with two pairs of brackets", "an SPD entry"),
+            ConfigurationKey(
+                "punt", .table(ConfigurationSchema([])), "[punt]", "a way to the kernel",
+                carried: .no("remove [punt]; what is for the gateway itself and not answered is dropped and counted")),
+        ])
+    }
+
+    /// The file as run mode takes it.
+    static let site = ConfigurationSchema.site(for: .run)
+
+    private static let gateway = ConfigurationSchema([
+        ConfigurationKey("name", .string, "name = \"site-a\"", "the gateway's name in logs and metrics"),
+        ConfigurationKey(
+            "state_directory", .string, "state_directory = \"/var/lib/vpn-gw\"", "where sequence numbers are kept"),
+        ConfigurationKey(
+            "control_socket", .string, "control_socket = \"/run/vpn-gw/control.sock\"", "where vpn-gw show asks"),
+        ConfigurationKey(
+            "metrics_address", .string, "metrics_address = \"127.0.0.1:9464\"", "where /metrics is served"),
+    ])
+
+    private static func dpdk(needsCores: Bool) -> ConfigurationSchema {
+        ConfigurationSchema([
+            ConfigurationKey(
+                "worker_cores", .integers, required: needsCores, "worker_cores = [1]", "one worker for each core"),
+            ConfigurationKey("huge_pages", .boolean, "huge_pages = true", "false: ordinary memory"),
+            ConfigurationKey(
+                "memory_mib", .integer(16...1_048_576), "memory_mib = 512", "memory for packet buffers in MiB"),
+            ConfigurationKey("eal_arguments", .strings, "eal_arguments = []", "passed to DPDK as they are"),
+        ])
+    }
+
+    private static func port(needsDevice: Bool) -> ConfigurationSchema {
+        ConfigurationSchema([
+            ConfigurationKey("name", .string, required: true, "name = \"lan\"", "what other tables call the port"),
+            ConfigurationKey(
+                "role", .choice(["protected", "unprotected"]), required: true, "role = \"protected\"",
+                "the side of the protection boundary, RFC 4301 section 3.1"),
+            ConfigurationKey(
+                "device", .string, required: needsDevice, "device = \"0000:03:00.0\"",
+                "a PCI address or a DPDK vdev, \"net_af_packet0,iface=lan0\""),
+            ConfigurationKey(
+                "addresses", .strings, required: true, "addresses = [\"10.0.1.1/24\"]",
+                "the port's own addresses with their blocks"),
+            ConfigurationKey(
+                "mtu_octets", .integer(576...9216), "mtu_octets = 1500", "the largest IP packet in octets"),
+            ConfigurationKey(
+                "local_services", .boolean, "local_services = true", "ARP and echo for the port's own addresses"),
+            ConfigurationKey(
+                "vlan", .integer(1...4094), "vlan = 7", "a VLAN tag",
+                carried: .no("remove it and give the port an untagged link")),
+        ])
+    }
+
+    private static let route = ConfigurationSchema([
+        ConfigurationKey(
+            "destination", .string, required: true, "destination = \"0.0.0.0/0\"", "the block it leads to"),
+        ConfigurationKey("via", .string, required: true, "via = \"192.0.2.254\"", "the next hop"),
+    ])
+
+    private static let neighbor = ConfigurationSchema([
+        ConfigurationKey("port", .string, required: true, "port = \"wan\"", "the port it is behind"),
+        ConfigurationKey("address", .string, required: true, "address = \"192.0.2.254\"", "its IPv4 address"),
+        ConfigurationKey("mac", .string, required: true, "mac = \"02:00:00:00:00:fe\"", "its Ethernet address"),
+    ])
+
+    private static let tunnel = ConfigurationSchema(
+        [
+            ConfigurationKey("name", .string, required: true, "name = \"site-b\"", "what policies call the tunnel"),
+            ConfigurationKey(
+                "local_address", .string, required: true, "local_address = \"192.0.2.1\"",
+                "our end, an unprotected port's"),
+            ConfigurationKey(
+                "remote_address", .string, required: true, "remote_address = \"198.51.100.1\"", "the other end"),
+            ConfigurationKey(
+                "local_subnets", .strings, required: true, "local_subnets = [\"10.0.1.0/24\"]", "what is on our side"),
+            ConfigurationKey(
+                "remote_subnets", .strings, required: true, "remote_subnets = [\"10.0.2.0/24\"]",
+                "what is on the other side"),
+            ConfigurationKey("offload", .stringOrTable, "offload = \"auto\"", "encryption by the NIC"),
+            ConfigurationKey(
+                "outbound", .table(securityAssociation(isInbound: false)), required: true,
+                "[tunnel.outbound] with spi and key", "the SA that we send under"),
+            ConfigurationKey(
+                "inbound", .table(securityAssociation(isInbound: true)), required: true,
+                "[tunnel.inbound] with spi and key", "the SA that we receive under"),
+            ConfigurationKey(
+                "child", .tables(ConfigurationSchema([])), "[[tunnel.child]]", "further SA pairs",
+                carried: .no(
+                    "remove [[tunnel.child]]; change keys in [tunnel.outbound] and [tunnel.inbound] at both ends")),
+            ConfigurationKey(
+                "algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the ESP transform",
+                carried: .only(.string("aes-128-gcm-16"), "use \"aes-128-gcm-16\" at both ends")),
+            ConfigurationKey(
+                "mode", .string, "mode = \"tunnel\"", "tunnel or transport",
+                carried: .only(.string("tunnel"), "use \"tunnel\" at both ends")),
+            ConfigurationKey(
+                "extended_sequence_numbers", .boolean, "extended_sequence_numbers = false", "64-bit sequence numbers",
+                carried: .only(
+                    .boolean(false), "set it to false at both ends; mind how long an SA lasts, see vpn-gw check")),
+            ConfigurationKey(
+                "nat_traversal", .boolean, "nat_traversal = false", "ESP in UDP",
+                carried: .only(.boolean(false), "set it to false and let ESP (IP protocol 50) pass on the way")),
+            ConfigurationKey(
+                "df", .string, "df = \"copy\"", "the outer header's DF bit",
+                carried: .only(.string("copy"), "use \"copy\"")),
+            ConfigurationKey(
+                "dscp", .string, "dscp = \"copy\"", "the outer header's DSCP",
+                carried: .only(.string("copy"), "use \"copy\"")),
+            ConfigurationKey(
+                "clamp_mss", .boolean, "clamp_mss = false", "TCP's segment size lowered to what fits",
+                carried: .only(.boolean(false), "set it to false and lower the MTU of the hosts or of their routes")),
+            ConfigurationKey(
+                "tfc_padding_octets", .integer(0...65535), "tfc_padding_octets = 0", "padding against traffic analysis",
+                carried: .only(.integer(0), "set it to 0")),
+            ConfigurationKey(
+                "icv_octets", .integer(0...32), "icv_octets = 16", "octets of the ICV",
+                carried: .only(.integer(16), "set it to 16 at both ends")),
+        ] + lifetimes)
+
+    private static let lifetimes = ["soft", "hard"].flatMap { limit in
+        ["packets", "octets", "seconds"].map { unit in
+            ConfigurationKey(
+                "\(limit)_lifetime_\(unit)", .integer(0...Int.max), "\(limit)_lifetime_\(unit) = 1000000",
+                "when an SA ends",
+                carried: .no("remove it; an SA ends before its sequence number would wrap, whatever else is set"))
+        }
+    }
+
+    private static func securityAssociation(isInbound: Bool) -> ConfigurationSchema {
+        let window = ConfigurationKey(
+            "replay_window_packets", .integer(64...8192), "replay_window_packets = 1024",
+            "the anti-replay window, a power of two")
+        return ConfigurationSchema(
+            [
+                ConfigurationKey(
+                    "spi", .integer(Int.min...Int.max), required: true, "spi = 0x1001, without quotes",
+                    "the SPI on the wire, 256 or above"),
+                ConfigurationKey(
+                    "key", .string, "key = \"0x…\" with 40 digits", "AES-128 key and then 4 octets of salt"),
+                ConfigurationKey(
+                    "key_file", .string, "key_file = \"keys/site-b-out.key\"", "a file that holds the key in one line"),
+            ] + (isInbound ? [window] : []))
+    }
+
+    private static let policy = ConfigurationSchema([
+        ConfigurationKey(
+            "action", .choice(["bypass", "discard", "protect"]), required: true, "action = \"bypass\"",
+            "what happens to the packets"),
+        ConfigurationKey(
+            "direction", .choice(["outbound", "inbound"]), required: true, "direction = \"outbound\"",
+            "outbound is towards the unprotected side"),
+        ConfigurationKey("tunnel", .string, "tunnel = \"site-b\"", "the tunnel that protects, by name"),
+        ConfigurationKey("source", .string, "source = \"10.0.1.0/24\"", "the source block, any when absent"),
+        ConfigurationKey(
+            "destination", .string, "destination = \"10.0.2.0/24\"", "the destination block, any when absent"),
+        ConfigurationKey("protocol", .integerOrString, "protocol = \"udp\"", "the IP protocol, any when absent"),
+        ConfigurationKey("source_ports", .integerOrString, "source_ports = \"500-510\"", "ports, any when absent"),
+        ConfigurationKey(
+            "destination_ports", .integerOrString, "destination_ports = \"500-510\"", "ports, any when absent"),
+        ConfigurationKey(
+            "priority", .integer(-1_000_000_000...1_000_000_000), "priority = 10", "lowest first, 0 when absent"),
+    ])
+}

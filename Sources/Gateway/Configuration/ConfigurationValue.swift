@@ -1,0 +1,161 @@
+import TOMLKit
+
+/// A value as the file has it, in Swift's own memory.
+enum ConfigurationValue: Equatable, Sendable {
+    case string(String)
+    case integer(Int)
+    case boolean(Bool)
+    case array([ConfigurationValue])
+    case table([String: ConfigurationValue])
+    /// A floating-point number, a date or a time, which no key of ours takes; with its name for the message.
+    case other(String)
+
+    /// Copies a parsed value. Its depth is bounded by the scanner's and the parser's limits.
+    init(_ value: TOMLValue) {
+        switch value.type {
+        case .string: self = .string(value.string ?? "")
+        case .int: self = .integer(value.int ?? 0)
+        case .bool: self = .boolean(value.bool ?? false)
+        case .array: self = .array(value.array.map { array in array.map { ConfigurationValue($0.tomlValue) } } ?? [])
+        case .table: self = .table(value.table.map(ConfigurationValue.entries) ?? [:])
+        case .double, .date, .time, .dateTime: self = .other("a \(value.type)")
+        }
+    }
+
+    /// The entries of a parsed table. A key with a NUL in it does not come back from the parser whole and counts as
+    /// unknown.
+    static func entries(_ table: TOMLTable) -> [String: ConfigurationValue] {
+        var entries: [String: ConfigurationValue] = [:]
+        for key in table.keys {
+            entries[key] = table[key].map { ConfigurationValue($0.tomlValue) } ?? .other("nothing")
+        }
+        return entries
+    }
+
+    /// Its type in a sentence: "an integer".
+    var typeName: String {
+        switch self {
+        case .string: "a string"
+        case .integer: "an integer"
+        case .boolean: "a boolean"
+        case .array: "an array"
+        case .table: "a table"
+        case .other(let name): name
+        }
+    }
+
+    /// A scalar as it is written in the file, for messages; a number of more digits than anything here has is cut.
+    var text: String {
+        switch self {
+        case .string(let text): "\"\(text)\""
+        case .integer(let number): String(number)
+        case .boolean(let flag): String(flag)
+        case .array, .table, .other: typeName
+        }
+    }
+}
+
+/// A table whose keys are known and whose values have the types that the schema asks for: what does not is absent here
+/// and among the problems.
+struct ConfigurationTable {
+    let path: String
+    private(set) var values: [String: ConfigurationValue]
+    private let names: Set<String>
+    private(set) var subtables: [String: [ConfigurationTable]] = [:]
+
+    func path(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+    /// Whether there is a usable value.
+    func has(_ key: String) -> Bool { values[key] != nil || subtables[key] != nil }
+    /// Whether the file has the key at all; when it has and `has` says no, its problem has been told.
+    func isAsked(_ key: String) -> Bool { names.contains(key) }
+
+    func string(_ key: String) -> String? {
+        guard case .string(let text)? = values[key] else { return nil }
+        return text
+    }
+
+    func integer(_ key: String) -> Int? {
+        guard case .integer(let number)? = values[key] else { return nil }
+        return number
+    }
+
+    func boolean(_ key: String) -> Bool? {
+        guard case .boolean(let flag)? = values[key] else { return nil }
+        return flag
+    }
+
+    /// An array's strings, each with its path.
+    func strings(_ key: String) -> [(path: String, text: String)] {
+        guard case .array(let elements)? = values[key] else { return [] }
+        return elements.enumerated().compactMap { index, element in
+            guard case .string(let text) = element else { return nil }
+            return ("\(path(key))[\(index)]", text)
+        }
+    }
+
+    /// An array's integers, each with its path.
+    func integers(_ key: String) -> [(path: String, number: Int)] {
+        guard case .array(let elements)? = values[key] else { return [] }
+        return elements.enumerated().compactMap { index, element in
+            guard case .integer(let number) = element else { return nil }
+            return ("\(path(key))[\(index)]", number)
+        }
+    }
+
+    func table(_ key: String) -> ConfigurationTable? { subtables[key]?.first }
+    func tables(_ key: String) -> [ConfigurationTable] { subtables[key] ?? [] }
+
+    /// Checks `entries` against `schema` and keeps what holds.
+    init(_ entries: [String: ConfigurationValue], path: String, schema: ConfigurationSchema, _ problems: ProblemList) {
+        self.path = path
+        values = [:]
+        names = Set(entries.keys)
+        let known = Dictionary(schema.keys.map { ($0.name, $0) }) { first, _ in first }
+        for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
+            guard let key = known[name] else {
+                problems.error(
+                    self.path(name), "unknown key", hint: schema.hint(forUnknown: name, at: path))
+                continue
+            }
+            take(value, key, problems)
+        }
+        for key in schema.keys where key.isRequired && entries[key.name] == nil {
+            problems.error(self.path(key.name), "is missing", hint: "\(key.example) (\(key.help))")
+        }
+    }
+
+    private mutating func take(_ value: ConfigurationValue, _ key: ConfigurationKey, _ problems: ProblemList) {
+        let path = self.path(key.name)
+        if case .no(let advice) = key.carried {
+            problems.error(path, "\(key.name) is not carried by this version", hint: advice)
+            return
+        }
+        switch (key.kind, value) {
+        case (.table(let schema), .table(let entries)):
+            subtables[key.name] = [ConfigurationTable(entries, path: path, schema: schema, problems)]
+        case (.tables(let schema), .array(let elements)):
+            subtables[key.name] = elements.enumerated().compactMap { index, element in
+                guard case .table(let entries) = element else {
+                    problems.error("\(path)[\(index)]", "must be a table, not \(element.typeName)", hint: key.example)
+                    return nil
+                }
+                return ConfigurationTable(entries, path: "\(path)[\(index)]", schema: schema, problems)
+            }
+        case (.strings, .array(let elements)), (.integers, .array(let elements)):
+            guard elements.count <= ConfigurationKey.mostElements else {
+                problems.error(
+                    path, "has \(elements.count) elements", hint: "\(ConfigurationKey.mostElements) at most")
+                return
+            }
+            values[key.name] = value
+            for (index, element) in elements.enumerated() where !key.kind.holds(element) {
+                problems.error(
+                    "\(path)[\(index)]", "must be \(key.kind.elementName), not \(element.typeName)", hint: key.example)
+            }
+        case _ where key.kind.accepts(value):
+            if key.judge(value, at: path, problems) { values[key.name] = value }
+        default:
+            problems.error(path, "must be \(key.kind.name), not \(value.typeName)", hint: key.example)
+        }
+    }
+}

@@ -1,0 +1,267 @@
+// Which line each key stands on. The TOML parser tells lines for syntax errors only, so a small scanner of our own
+// walks the text beside it: tables, arrays of tables, dotted keys, inline tables, arrays, every kind of string,
+// comments. It judges nothing; on text that it does not understand it goes on with the next line, and a key that it
+// missed gets the line of the table around it.
+
+/// Key paths ("tunnel[0].outbound.spi") and their lines.
+struct LineIndex {
+    private var lines: [String: Int] = [:]
+    /// Text that must not reach the parser, and its line.
+    private(set) var refusal: (line: Int, reason: LineIndex.Refusal)?
+
+    /// Why text must not reach the parser.
+    enum Refusal {
+        /// A key nested or named beyond what any site needs: the parser's recursion has no limit for dotted keys.
+        case excessive
+        /// "[" with no name behind it: the parser takes for granted that one is there.
+        case namelessTable
+        /// What is no value where one should be: as before, and dates with a blank in them, on which it counts wrong.
+        case noValue
+    }
+
+    /// An index that knows no lines.
+    init() {}
+
+    init(_ text: [UInt8]) {
+        var scanner = LineScanner(text: text)
+        scanner.run()
+        lines = scanner.lines
+        refusal = scanner.refusal
+    }
+
+    /// The line of `path`, or of the nearest table around it that is known; nil for a path of which nothing is.
+    func line(of path: String) -> Int? {
+        var path = path[...]
+        while !path.isEmpty {
+            if let line = lines[String(path)] { return line }
+            guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return nil }
+            path = path[..<end]
+        }
+        return nil
+    }
+}
+
+private struct LineScanner {
+    let text: [UInt8]
+    var lines: [String: Int] = [:]
+    var refusal: (line: Int, reason: LineIndex.Refusal)?
+    private var position = 0
+    private var line = 1
+    private var table = ""
+    private var elementCounts: [String: Int] = [:]
+
+    private static let deepest = 16, longestKey = 128, longestPath = 200
+
+    init(text: [UInt8]) { self.text = text }
+
+    mutating func run() {
+        while true {
+            skipBlank()
+            guard let octet = peek() else { return }
+            let understood = octet == UInt8(ascii: "[") ? header() : pair(in: table, depth: 0)
+            if !understood { skipLine() }
+        }
+    }
+
+    // MARK: Tables and keys
+
+    /// "[a.b]" or "[[a.b]]".
+    private mutating func header() -> Bool {
+        let start = line
+        advance()
+        let isElement = peek() == UInt8(ascii: "[")
+        if isElement { advance() }
+        skipSpaces()
+        guard let first = peek(), LineScanner.canBeginKey(first) else {
+            refuse(.namelessTable)
+            return true
+        }
+        guard let parts = key() else { return false }
+        var path = ""
+        for (index, part) in parts.enumerated() {
+            path = path.isEmpty ? part : "\(path).\(part)"
+            if index == parts.count - 1 && isElement {
+                record(path, start)
+                elementCounts[path, default: 0] += 1
+            }
+            if let count = elementCounts[path] { path += "[\(count - 1)]" }
+            record(path, start)
+        }
+        table = path
+        skipLine()
+        return true
+    }
+
+    /// "a.b = value".
+    private mutating func pair(in table: String, depth: Int) -> Bool {
+        let start = line
+        guard let parts = key(), peek() == UInt8(ascii: "=") else { return false }
+        advance()
+        var path = table
+        for part in parts {
+            path = path.isEmpty ? part : "\(path).\(part)"
+            record(path, start)
+        }
+        value(path, depth: depth)
+        return true
+    }
+
+    /// The parts of a dotted key, the position behind it and the blanks after it; nil when there is none.
+    private mutating func key() -> [String]? {
+        var parts: [String] = []
+        while true {
+            skipSpaces()
+            guard let octet = peek() else { return nil }
+            let start: Int, end: Int
+            if octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "'") {
+                start = position + 1
+                string()
+                end = max(start, position - 1)
+            } else {
+                start = position
+                while let octet = peek(), !" \t\r\n.=[]{},#\"'".utf8.contains(octet) { advance() }
+                end = position
+                if start == end { return nil }
+            }
+            guard end - start <= LineScanner.longestKey, parts.count < LineScanner.deepest else {
+                refuse(.excessive)
+                return nil
+            }
+            parts.append(String(decoding: text[start..<end], as: UTF8.self))
+            skipSpaces()
+            guard peek() == UInt8(ascii: ".") else { return parts }
+            advance()
+        }
+    }
+
+    // MARK: Values
+
+    private mutating func value(_ path: String, depth: Int) {
+        guard depth < LineScanner.deepest else { return refuse(.excessive) }
+        skipSpaces()
+        switch peek() {
+        case UInt8(ascii: "\""), UInt8(ascii: "'"): string()
+        case UInt8(ascii: "["): array(path, depth: depth + 1)
+        case UInt8(ascii: "{"): inlineTable(path, depth: depth + 1)
+        default: scalar()
+        }
+    }
+
+    /// A number, a boolean, a date or a time.
+    private mutating func scalar() {
+        let start = position
+        while let octet = peek(), !",]}#\n".utf8.contains(octet) { advance() }
+        var scalar = text[start..<position]
+        while let last = scalar.last, " \t\r".utf8.contains(last) { scalar.removeLast() }
+        let isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || "+.:".utf8.contains($0) }
+        if !isPlain || scalar.count > LineScanner.longestKey { refuse(.noValue) }
+    }
+
+    private mutating func array(_ path: String, depth: Int) {
+        advance()
+        var index = 0
+        while true {
+            skipBlank()
+            guard let octet = peek() else { return }
+            let before = position
+            switch octet {
+            case UInt8(ascii: "]"): return advance()
+            case UInt8(ascii: ","):
+                index += 1
+                advance()
+            case UInt8(ascii: "}"), 0x80...: return refuse(.noValue)
+            default:
+                record("\(path)[\(index)]", line)
+                value("\(path)[\(index)]", depth: depth)
+                if position == before { advance() }
+            }
+        }
+    }
+
+    private mutating func inlineTable(_ path: String, depth: Int) {
+        advance()
+        while true {
+            skipBlank()
+            guard let octet = peek() else { return }
+            if octet == UInt8(ascii: "}") { return advance() }
+            if octet == UInt8(ascii: ",") || !pair(in: path, depth: depth) { advance() }
+        }
+    }
+
+    /// A string of any of the four kinds; the position behind it. One of the short kinds ends with its line at the
+    /// latest.
+    private mutating func string() {
+        guard let quote = peek() else { return }
+        let isLong = peek(1) == quote && peek(2) == quote, isBasic = quote == UInt8(ascii: "\"")
+        for _ in 0..<(isLong ? 3 : 1) { advance() }
+        while let octet = peek() {
+            if isBasic && octet == UInt8(ascii: "\\") {
+                advance()
+                advance()
+            } else if octet == quote && !isLong {
+                return advance()
+            } else if octet == quote && peek(1) == quote && peek(2) == quote {
+                // Up to two quotes may stand directly before the closing three.
+                while peek() == quote { advance() }
+                return
+            } else if octet == UInt8(ascii: "\n") && !isLong {
+                return
+            } else {
+                advance()
+            }
+        }
+    }
+
+    // MARK: Octets
+
+    private func peek(_ ahead: Int = 0) -> UInt8? {
+        position + ahead < text.count ? text[position + ahead] : nil
+    }
+
+    private mutating func advance() {
+        guard position < text.count else { return }
+        if text[position] == UInt8(ascii: "\n") { line += 1 }
+        position += 1
+    }
+
+    private mutating func skipSpaces() {
+        while peek() == UInt8(ascii: " ") || peek() == UInt8(ascii: "\t") { advance() }
+    }
+
+    private mutating func skipLine() {
+        while let octet = peek(), octet != UInt8(ascii: "\n") { advance() }
+        advance()
+    }
+
+    /// Blanks, line ends and comments.
+    private mutating func skipBlank() {
+        while let octet = peek() {
+            if octet == UInt8(ascii: "#") {
+                skipLine()
+            } else if " \t\r\n".utf8.contains(octet) {
+                advance()
+            } else {
+                return
+            }
+        }
+    }
+
+    private mutating func record(_ path: String, _ line: Int) {
+        guard path.utf8.count <= LineScanner.longestPath, lines[path] == nil else { return }
+        lines[path] = line
+    }
+
+    /// Ends the walk.
+    private mutating func refuse(_ reason: LineIndex.Refusal) {
+        refusal = refusal ?? (line, reason)
+        position = text.count
+    }
+
+    private static func canBeginKey(_ octet: UInt8) -> Bool {
+        switch octet {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): true
+        default: "_-\"'".utf8.contains(octet)
+        }
+    }
+}

@@ -1,0 +1,221 @@
+import ESP
+import IPsec
+
+/// Makes a `Site` of the tables of its file. Each section is read leniently, so that the sections after it can still be
+/// judged: what could not be read is nil in its draft, and a rule that needs it says nothing. Not shared.
+final class SiteBuilder {
+    /// A port as far as it could be read.
+    struct PortDraft {
+        var path: String
+        var name: String?
+        var role: Site.Role?
+        var device: String?
+        var addresses: [(path: String, address: IPv4InterfaceAddress)] = []
+        var mtuOctets = 1500
+        var localServices = true
+    }
+
+    /// A key and where it stands.
+    struct KeyDraft {
+        var path: String
+        var key: KeyMaterial
+    }
+
+    /// One direction of a tunnel as far as it could be read.
+    struct SADraft {
+        var path: String
+        var spi: SPI?
+        var key: KeyDraft?
+        var replayWindowPackets = 1024
+    }
+
+    /// A tunnel as far as it could be read.
+    struct TunnelDraft {
+        var path: String
+        var name: String?
+        var localAddress: IPv4Address?
+        var remoteAddress: IPv4Address?
+        var localSubnets: [IPv4Prefix] = []
+        var remoteSubnets: [IPv4Prefix] = []
+        var outbound: SADraft?
+        var inbound: SADraft?
+        var innerMTUOctets: Int?
+    }
+
+    let root: ConfigurationTable
+    let problems: ProblemList
+    let masked: MaskedText
+    let files: FileReader
+    let directory: String
+    let mode: SiteReader.Mode
+    /// The site file's.
+    let permissions: UInt32
+
+    var ports: [PortDraft] = []
+    var routes: [Site.Route] = []
+    var neighbors: [Site.Neighbor] = []
+    var tunnels: [TunnelDraft] = []
+    var policies: [Policy] = []
+    var inlineKeyPaths: [String] = []
+    /// Whether everything that decides where a packet goes was read; otherwise "no route" would be said in error.
+    var knowsPorts = false
+    var knowsRoutes = false
+
+    init(
+        _ root: ConfigurationTable, problems: ProblemList, masked: MaskedText, files: FileReader, directory: String,
+        mode: SiteReader.Mode, permissions: UInt32
+    ) {
+        self.root = root
+        self.problems = problems
+        self.masked = masked
+        self.files = files
+        self.directory = directory
+        self.mode = mode
+        self.permissions = permissions
+    }
+
+    /// The site, or nil when a problem is an error.
+    func build() -> Site? {
+        let gateway = readGateway(), dpdk = readDPDK()
+        knowsPorts = root.has("port") && withoutErrors { readPorts() }
+        knowsRoutes = withoutErrors { readRoutes() } && knowsPorts
+        readNeighbors()
+        readTunnels()
+        readPolicies()
+        judgeInlineKeys()
+        guard problems.errorCount == 0 else { return nil }
+
+        let site = Site(
+            gateway: gateway, dpdk: dpdk, ports: ports.compactMap(SiteBuilder.port), routes: routes,
+            neighbors: neighbors,
+            tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies)
+        guard site.ports.count == ports.count, site.tunnels.count == tunnels.count else {
+            problems.error(
+                "", "the reader found no error and still could not resolve the site",
+                hint: "this is a bug, please report it",
+                exitCode: .software)
+            return nil
+        }
+        return site
+    }
+
+    private func withoutErrors(_ body: () -> Void) -> Bool {
+        let before = problems.errorCount
+        body()
+        return problems.errorCount == before
+    }
+
+    private static func port(_ draft: PortDraft) -> Site.Port? {
+        guard let name = draft.name, let role = draft.role else { return nil }
+        return Site.Port(
+            name: name, role: role, device: draft.device ?? "", addresses: draft.addresses.map(\.address),
+            mtuOctets: draft.mtuOctets, localServices: draft.localServices)
+    }
+
+    private static func tunnel(_ draft: TunnelDraft) -> Site.Tunnel? {
+        guard let name = draft.name, let local = draft.localAddress, let remote = draft.remoteAddress,
+            let outbound = draft.outbound, let inbound = draft.inbound, let outboundSPI = outbound.spi,
+            let inboundSPI = inbound.spi, let outboundKey = outbound.key, let inboundKey = inbound.key,
+            let innerMTU = draft.innerMTUOctets
+        else { return nil }
+        return Site.Tunnel(
+            name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
+            remoteSubnets: draft.remoteSubnets, outbound: Site.OutboundSA(spi: outboundSPI, key: outboundKey.key),
+            inbound: Site.InboundSA(
+                spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets),
+            innerMTUOctets: innerMTU)
+    }
+
+    // MARK: [gateway] and [dpdk]
+
+    private func readGateway() -> Site.Gateway {
+        let table = root.table("gateway")
+        let gateway = Site.Gateway(
+            name: table?.string("name") ?? "vpn-gw",
+            stateDirectory: table?.string("state_directory") ?? "/var/lib/vpn-gw",
+            controlSocket: table?.string("control_socket") ?? "/run/vpn-gw/control.sock",
+            metricsAddress: table?.string("metrics_address") ?? "127.0.0.1:9464")
+        if gateway.controlSocket.utf8.count > 107 {
+            problems.error(
+                "gateway.control_socket", "\(gateway.controlSocket.utf8.count) octets are too long for a Unix socket",
+                hint: "107 octets at most")
+        }
+        let parts = gateway.metricsAddress.split(separator: ":", omittingEmptySubsequences: false)
+        if parts.count != 2 || IPv4Address(parts[0]) == nil || UInt16(parts[1]) == nil {
+            problems.error(
+                "gateway.metrics_address", "\"\(gateway.metricsAddress)\" is no IPv4 address with a TCP port",
+                hint: "metrics_address = \"127.0.0.1:9464\"")
+        }
+        return gateway
+    }
+
+    private func readDPDK() -> Site.DPDK {
+        let table = root.table("dpdk")
+        if let table, table.has("worker_cores") { judgeCores(table) }
+        return Site.DPDK(
+            workerCores: table?.has("worker_cores") == true ? table?.integers("worker_cores").map(\.number) ?? [] : [0],
+            hugePages: table?.boolean("huge_pages") ?? true, memoryMiB: table?.integer("memory_mib"),
+            ealArguments: table?.strings("eal_arguments").map(\.text) ?? [])
+    }
+
+    private func judgeCores(_ table: ConfigurationTable) {
+        let cores = table.integers("worker_cores"), path = table.path("worker_cores")
+        if cores.isEmpty, case .array([])? = table.values["worker_cores"] {
+            problems.error(path, "is empty", hint: "worker_cores = [1]: one worker for each core")
+        }
+        var seen: Set<Int> = []
+        for (path, core) in cores {
+            if !(0...SiteBuilder.highestCore).contains(core) {
+                problems.error(path, "core \(core) is out of range", hint: "0 to \(SiteBuilder.highestCore)")
+            } else if !seen.insert(core).inserted {
+                problems.error(path, "core \(core) is named twice", hint: "a core runs one worker")
+            }
+        }
+    }
+
+    /// What a `cpu_set_t` holds.
+    private static let highestCore = 1023
+
+    // MARK: Addresses
+
+    /// An IPv4 address that one host may have; nil after saying what is wrong with `text`.
+    func hostAddress(_ text: String, at path: String) -> IPv4Address? {
+        guard let address = IPv4Address(text) else {
+            refuseText(text, at: path, "no IPv4 address", hint: "four numbers of 0 to 255, \"192.0.2.1\"")
+            return nil
+        }
+        guard SiteBuilder.isUnicast(address) else {
+            problems.error(path, "\(address) is not an address that a host can have", hint: "a unicast address")
+            return nil
+        }
+        return address
+    }
+
+    /// A block without host bits; nil after saying what is wrong with `text`.
+    func block(_ text: String, at path: String) -> IPv4Prefix? {
+        guard let parsed = IPv4InterfaceAddress(text, defaultLength: 32) else {
+            refuseText(text, at: path, "no IPv4 block", hint: "an address and a prefix length, \"10.0.1.0/24\"")
+            return nil
+        }
+        guard parsed.address == parsed.prefix.address else {
+            problems.error(path, "\(parsed) has bits set behind its prefix length", hint: "write \"\(parsed.prefix)\"")
+            return nil
+        }
+        return parsed.prefix
+    }
+
+    func refuseText(_ text: String, at path: String, _ message: String, hint: String) {
+        if text.contains(":") {
+            problems.error(
+                path, "IPv6 (\"\(text)\") is not carried by this version", hint: "remove it; addresses here are IPv4")
+        } else {
+            problems.error(path, "\"\(text)\" is \(message)", hint: hint)
+        }
+    }
+
+    /// Neither "this network" (0/8), loopback (127/8), multicast nor reserved (224/3); RFC 6890.
+    static func isUnicast(_ address: IPv4Address) -> Bool {
+        let first = address.rawValue >> 24
+        return first != 0 && first != 127 && first < 224
+    }
+}

@@ -1,0 +1,133 @@
+import Foundation
+import Testing
+
+@testable import Gateway
+
+@Suite("vpn-gw check")
+struct CheckReportTests {
+    @Test("the text of a good site, line by line")
+    func text() throws {
+        let reading = try readSite(goodSite)
+        let report = CheckReport(site: reading.site, problems: reading.problems)
+        let fingerprints = reading.site.tunnels.flatMap { [$0.outbound.key, $0.inbound.key] }
+            .map { String($0.fingerprint.description.prefix(16)) }
+        let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        #expect(lines[0].contains("warning: tunnel[0]: static keys"))
+        let expected = """
+            1 warning
+
+            gateway site-a
+              state directory  /var/lib/vpn-gw
+              control socket   /run/vpn-gw/control.sock
+              metrics address  127.0.0.1:9464
+              worker cores     1, 2
+              memory           512 MiB, huge pages
+              EAL arguments  --log-level=5
+
+            ports
+              lan  protected    10.0.1.1/24                 mtu 1400  0000:03:00.0
+              wan  unprotected  192.0.2.1/24, 192.0.2.3/24  mtu 1500  net_af_packet1,iface=wan
+
+            routes
+              198.51.100.0/24  via 192.0.2.254  wan
+
+            neighbors
+              192.0.2.254  02:00:00:00:00:fe  wan
+
+            policies outbound, in the order they are looked at
+              priority 5   protect  0.0.0.0/0 to 0.0.0.0/0                                      site-c
+              priority 10  bypass   10.0.1.0/24 to 203.0.113.0/24, udp, destination ports 500-510
+              tunnel       protect  10.0.1.0/24 to 10.0.2.0/24                                  site-b
+              tunnel       protect  10.0.1.0/24 to 10.0.3.0/24                                  site-c
+              tunnel       protect  10.0.1.0/24 to 10.0.4.0/24                                  site-c
+                           discard  everything else
+
+            policies inbound, in the order they are looked at
+              tunnel  protect  10.0.2.0/24 to 10.0.1.0/24  site-b
+              tunnel  protect  10.0.3.0/24 to 10.0.1.0/24  site-c
+              tunnel  protect  10.0.4.0/24 to 10.0.1.0/24  site-c
+                      discard  everything else
+
+            tunnel site-b
+              addresses       192.0.2.1 to 198.51.100.1
+              local subnets   10.0.1.0/24
+              remote subnets  10.0.2.0/24
+              inner MTU       1446 octets
+              outbound SA     SPI 0x00001001, key \(fingerprints[0])
+              inbound SA      SPI 0x00002001, key \(fingerprints[1]), replay window 2048 packets
+              an SA lasts     7 min 54 s at 10 GbE line rate of 64-octet frames, 1 h 28 min of 1446-octet packets
+            """
+        for (index, line) in expected.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let got = index + 1 < lines.count ? lines[index + 1] : "nothing"
+            // Columns are as wide as their widest cell; their blanks are not what this is about.
+            #expect(CheckReportTests.words(got) == CheckReportTests.words(String(line)))
+        }
+        #expect(!TestKeys.leak(in: report.text))
+        #expect(lines.allSatisfy { $0.last != " " })
+    }
+
+    private static func words(_ line: String) -> [Substring] { line.split(separator: " ") }
+
+    @Test("an SA's life at line rate")
+    func lifetimes() {
+        // A 64-octet frame leaves as one of 118, with 20 of preamble and gap: 9.06 million a second.
+        #expect(SALifetime.seconds(inner: 46) == 474)
+        // 1446 octets leave as 1500, 1538 on the wire.
+        #expect(SALifetime.seconds(inner: 1446) == 5284)
+        #expect(SALifetime.text(474) == "7 min 54 s" && SALifetime.text(5284) == "1 h 28 min")
+    }
+
+    @Test("the JSON holds the same words, and null for what is not known")
+    func json() throws {
+        let reading = try readSite(goodSite)
+        let report = CheckReport(site: reading.site, problems: reading.problems)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
+        #expect(object["valid"] as? Bool == true)
+        let site = try #require(object["site"] as? [String: Any])
+        #expect(site["worker_cores"] as? [Int] == [1, 2])
+        let policies = try #require(site["policies"] as? [[String: Any]])
+        #expect(
+            policies.map { $0["action"] as? String } == ["protect", "bypass"] + Array(repeating: "protect", count: 6))
+        #expect(policies[1]["protocol"] as? String == "udp" && policies[1]["destination_ports"] as? String == "500-510")
+        let tunnel = try #require((site["tunnels"] as? [[String: Any]])?.first)
+        #expect(tunnel["inner_mtu_octets"] as? Int == 1446)
+        #expect(tunnel["lifetime_seconds_smallest"] as? Int == 474)
+        #expect((tunnel["outbound"] as? [String: Any])?["spi"] as? String == "0x00001001")
+        #expect((tunnel["inbound"] as? [String: Any])?["replay_window_packets"] as? Int == 2048)
+        #expect(!TestKeys.leak(in: report.json))
+    }
+
+    @Test("a site that can't be used is its problems alone")
+    func invalid() throws {
+        let error = try #require(throws: ConfigurationError.self) {
+            try readSite(goodSite.replacingOccurrences(of: "spi = 0x1001", with: "spi = 7"))
+        }
+        let report = CheckReport(site: nil, problems: error.problems)
+        #expect(report.text.hasSuffix("1 error, 1 warning\n"))
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(report.json.utf8)) as? [String: Any])
+        #expect(object["valid"] as? Bool == false && object["site"] == nil)
+        #expect(
+            (object["problems"] as? [[String: Any]])?.map { $0["path"] as? String } == [
+                "tunnel[0]", "tunnel[0].outbound.spi",
+            ])
+        let absent = CheckReport(
+            site: nil,
+            problems: [
+                ConfigurationProblem(
+                    .error, file: "x.toml", line: nil, path: "", message: "there is no such file", hint: "")
+            ])
+        #expect(absent.json.contains("\"line\" : null"))
+    }
+
+    @Test("a key that somebody put where a name or an argument should be is not shown")
+    func misplacedKey() throws {
+        for piece in [TestKeys.first, String(TestKeys.first.dropLast(5))] {
+            let text = goodSite.replacingOccurrences(of: "--log-level=5", with: piece)
+                .replacingOccurrences(of: "name = \"site-a\"", with: "name = \"x\(piece)\"")
+                .replacingOccurrences(of: "0000:03:00.0", with: "net_null0,\(piece)")
+            let reading = try readSite(text)
+            let report = CheckReport(site: reading.site, problems: reading.problems)
+            #expect(!TestKeys.leak(in: report.text) && !TestKeys.leak(in: report.json))
+        }
+    }
+}

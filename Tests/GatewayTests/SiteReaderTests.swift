@@ -1,0 +1,260 @@
+import ESP
+import Foundation
+import IPsec
+import Testing
+
+@testable import Gateway
+
+@Suite("Site files")
+struct SiteReaderTests {
+    @Test("a good site is read whole")
+    func good() throws {
+        let reading = try readSite(goodSite, mode: .run), site = reading.site
+        #expect(reading.problems.map(\.severity) == [.warning])
+        #expect(site.gateway.name == "site-a")
+        #expect(site.gateway.stateDirectory == "/var/lib/vpn-gw")
+        #expect(site.gateway.controlSocket == "/run/vpn-gw/control.sock")
+        #expect(site.gateway.metricsAddress == "127.0.0.1:9464")
+        #expect(site.dpdk.workerCores == [1, 2] && site.dpdk.hugePages && site.dpdk.memoryMiB == 512)
+        #expect(site.dpdk.ealArguments == ["--log-level=5"])
+        #expect(site.ports.map(\.name) == ["lan", "wan"])
+        #expect(site.ports.map(\.mtuOctets) == [1400, 1500])
+        #expect(site.ports.map(\.localServices) == [true, true])
+        #expect(site.ports[1].addresses.map(\.description) == ["192.0.2.1/24", "192.0.2.3/24"])
+        #expect(site.routes.map(\.port) == [1])
+        #expect(site.neighbors.first?.mac == [2, 0, 0, 0, 0, 0xfe])
+        #expect(site.tunnels.map(\.innerMTUOctets) == [1446, 1446])
+        #expect(site.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
+        #expect(site.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
+        #expect(site.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+        #expect(site.policies.map(\.action) == [.bypass, .protect(tunnel: 1)])
+        #expect(site.policies[0].selector.destinationPorts == 500...510 && site.policies[0].selector.ipProtocol == 17)
+        #expect(site.policies[1].selector.source.length == 0)
+        #expect(
+            site.policiesInOrder(.outbound).map(\.action) == [
+                .protect(tunnel: 1), .bypass, .protect(tunnel: 0), .protect(tunnel: 1), .protect(tunnel: 1),
+            ])
+        #expect(site.policiesInOrder(.inbound).first?.selector.source.description == "10.0.2.0/24")
+    }
+
+    @Test("each rule is told with path, line and words", arguments: RuleCase.all)
+    func rule(_ rule: RuleCase) throws {
+        let range = try #require(goodSite.range(of: rule.replaced), "not in the good site: \(rule.replaced)")
+        let text = goodSite.replacingCharacters(in: range, with: rule.by)
+        // The line is found in the text, without the reader's index.
+        let place = try #require(text.range(of: rule.line), "no line \(rule.line)")
+        let line = text[..<place.lowerBound].count { $0 == "\n" } + 1
+        let all = problems(of: text)
+        let found = all.filter { $0.path == rule.path && "\($0)".contains(rule.words) }
+        let said = all.map(\.description).joined(separator: "\n")
+        #expect(found.count == 1, "\(said)")
+        #expect(found.first?.severity == rule.severity, "\(said)")
+        #expect(found.first?.line == line, "\(said)")
+        #expect(!all.contains { TestKeys.leak(in: "\($0)") })
+        let reading = try? readSite(text)
+        #expect((reading == nil) == (rule.severity == .error))
+    }
+
+    @Test("harmless values of keys that are not carried are accepted, and offload in both its forms")
+    func harmless() throws {
+        let values = """
+            mode = "tunnel"
+            extended_sequence_numbers = false
+            nat_traversal = false
+            df = "copy"
+            dscp = "copy"
+            clamp_mss = false
+            tfc_padding_octets = 0
+            icv_octets = 16
+            """
+        let text = goodSite.replacingOccurrences(of: "mode = \"tunnel\"", with: values)
+            .replacingOccurrences(
+                of: "offload = \"auto\"", with: "offload = { outbound = \"auto\", inbound = \"off\" }")
+        _ = try readSite(text)
+    }
+
+    @Test("all problems are told at once, in the file's order, as compilers print them")
+    func allAtOnce() throws {
+        var text = goodSite
+        for (replaced, by) in [("spi = 0x1001", "spi = 255"), ("1400", "14"), ("priority = 5", "priority = \"5\"")] {
+            text = text.replacingOccurrences(of: replaced, with: by)
+        }
+        let error = try #require(throws: ConfigurationError.self) { try readSite(text) }
+        #expect(error.exitCode == .configuration)
+        #expect(
+            error.problems.filter { $0.severity == .error }.map(\.path) == [
+                "port[0].mtu_octets", "tunnel[0].outbound.spi", "policy[1].priority",
+            ])
+        let line = text[..<(try #require(text.range(of: "spi = 255")).lowerBound)].count { $0 == "\n" } + 1
+        #expect(
+            error.description.contains(
+                "/etc/vpn-gw/site.toml:\(line): tunnel[0].outbound.spi: SPI 255 is reserved (RFC 4303 section 2.1); "
+                    + "hint: use 256 or above"))
+        #expect(error.description.contains(": warning: tunnel[0]: static keys"))
+    }
+
+    @Test(
+        "what can't be parsed is told by line",
+        arguments: [
+            ("[gateway]\nname = \"a\nb\"\n", 2), ("[gateway]\n\nname = = 1\n", 3), ("[gateway\n", 1),
+            ("a = 1\nb\u{0} = 2", 2),
+            ("\na.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1", 2), ("[gateway]\nname = \"a\"\nname = \"b\"\n", 3),
+            ("a = 1\n[=]\n", 2), ("a = 1\nb = [ }", 2), ("d = [1979-05-27 9]", 1),
+        ])
+    func syntax(text: String, line: Int) throws {
+        let error = try #require(throws: ConfigurationError.self) { try readSite(text) }
+        #expect(error.exitCode == .configuration)
+        #expect(error.problems.map(\.line) == [line], "\(error)")
+    }
+
+    @Test("a key without quotes is not quoted in the parser's words")
+    func unquotedKey() {
+        for by in [TestKeys.first, "0x" + TestKeys.first.dropFirst(24), "\(TestKeys.first)\"\"", "x\(TestKeys.first)"] {
+            let all = problems(of: goodSite.replacingOccurrences(of: "\"\(TestKeys.first)\"", with: by))
+            #expect(!all.isEmpty && !all.contains { TestKeys.leak(in: "\($0)") }, "\(all)")
+            for digits in ["c0ffee15c0f", "ffee15c0"] { #expect(!all.contains { "\($0)".contains(digits) }, "\(all)") }
+        }
+    }
+
+    @Test("an empty file is told what it lacks")
+    func empty() { #expect(problems(of: "").map(\.path) == ["dpdk", "port"]) }
+
+    @Test("a million mistakes make a short list")
+    func manyMistakes() {
+        let all = problems(of: (0..<2000).map { "unknown\($0) = 1" }.joined(separator: "\n"))
+        #expect(all.count == 501)
+        #expect(all.last?.message.contains("further problems") == true)
+    }
+
+    // MARK: Files
+
+    @Test(
+        "an absent file is 66, a forbidden one 77, a directory 66",
+        arguments: [
+            (ENOENT, ExitCode.noInput), (ENOTDIR, .noInput), (EACCES, .noPermission), (EPERM, .noPermission),
+            (EISDIR, .noInput),
+            (EFBIG, .noInput), (EIO, .noInput),
+        ])
+    func failures(errorNumber: Int32, exitCode: ExitCode) throws {
+        let files = MemoryFiles(failures: ["/etc/vpn-gw/site.toml": errorNumber])
+        let error = try #require(throws: ConfigurationError.self) { try readSite("", files: files) }
+        #expect(error.exitCode == exitCode)
+        #expect(error.problems.count == 1)
+    }
+
+    @Test("the file system's own answers")
+    func fileSystem() throws {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("vpn-gw-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        func failure(_ path: String, limit: Int = 100) -> Int32? {
+            guard case .failure(let failure) = FileReader.system.read(path, limit) else { return nil }
+            return failure.errorNumber
+        }
+        #expect(failure(directory.path + "/absent") == ENOENT)
+        #expect(failure(directory.path) == EISDIR)
+        let file = directory.appendingPathComponent("site.toml")
+        try Data("abc".utf8).write(to: file)
+        try FileManager.default.setAttributes([.posixPermissions: 0o640], ofItemAtPath: file.path)
+        let contents = try FileReader.system.read(file.path, 100).get()
+        #expect(contents.octets == Array("abc".utf8) && contents.permissions == 0o640 && contents.isReadableByOthers)
+        #expect(failure(file.path, limit: 2) == EFBIG)
+        #expect(failure(file.path, limit: 3) == nil)
+    }
+
+    @Test("a file of mode 0 may not be read", .enabled(if: geteuid() != 0, "root may read anything"))
+    func forbidden() throws {
+        let file = FileManager.default.temporaryDirectory.appendingPathComponent("vpn-gw-\(UUID().uuidString)")
+        try Data("abc".utf8).write(to: file)
+        defer { try? FileManager.default.removeItem(at: file) }
+        try FileManager.default.setAttributes([.posixPermissions: 0], ofItemAtPath: file.path)
+        let error = try #require(throws: ConfigurationError.self) { try SiteReader.read(path: file.path, mode: .check) }
+        #expect(error.exitCode == .noPermission)
+    }
+
+    // MARK: Keys
+
+    @Test(
+        "inline keys in a file that others may read", arguments: SiteReader.Mode.allCases,
+        [0o600, 0o640, 0o604] as [UInt32])
+    func inlineKeys(mode: SiteReader.Mode, permissions: UInt32) {
+        let told = problems(of: goodSite, mode: mode, permissions: permissions).filter {
+            $0.message.contains("4 keys stand")
+        }
+        let expected: [ConfigurationProblem.Severity] = permissions == 0o600 ? [] : [mode == .run ? .error : .warning]
+        #expect(told.map(\.severity) == expected)
+        #expect(told.allSatisfy { $0.path == "tunnel[0].outbound.key" })
+    }
+
+    private static let withKeyFile = goodSite.replacingOccurrences(
+        of: "key = \"\(TestKeys.first)\"", with: "key_file = \"keys/out.key\"")
+
+    @Test("a key file beside the site file is the key", arguments: ["", "\n", "\r\n"])
+    func keyFile(end: String) throws {
+        let files = MemoryFiles(files: ["/etc/vpn-gw/keys/out.key": (TestKeys.first + end, 0o400)])
+        let reading = try readSite(SiteReaderTests.withKeyFile, mode: .run, files: files)
+        #expect(
+            reading.site.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+    }
+
+    @Test(
+        "a key file that is open to others, or wrong, is refused",
+        arguments: [
+            (TestKeys.first, 0o640, "chmod 600"), (TestKeys.first, 0o604, "chmod 600"), ("", 0o600, "in one line"),
+            (TestKeys.first + "\n\n", 0o600, "in one line"), (TestKeys.first + " ", 0o600, "in one line"),
+            (String(TestKeys.first.dropLast()), 0o600, "in one line"),
+        ] as [(String, UInt32, String)])
+    func badKeyFile(text: String, permissions: UInt32, words: String) {
+        let files = MemoryFiles(files: ["/etc/vpn-gw/keys/out.key": (text, permissions)])
+        let all = problems(of: SiteReaderTests.withKeyFile, files: files).filter { $0.severity == .error }
+        #expect(all.map(\.path) == ["tunnel[0].outbound.key_file"])
+        #expect(all.first?.description.contains(words) == true)
+        #expect(!all.contains { TestKeys.leak(in: "\($0)") })
+    }
+
+    @Test(
+        "a key file that is absent or forbidden decides the exit code when nothing else is wrong",
+        arguments: [
+            (ENOENT, ExitCode.noInput), (EACCES, .noPermission),
+        ])
+    func missingKeyFile(errorNumber: Int32, exitCode: ExitCode) throws {
+        let files = MemoryFiles(failures: ["/etc/vpn-gw/keys/out.key": errorNumber])
+        let text = SiteReaderTests.withKeyFile
+        let error = try #require(throws: ConfigurationError.self) { try readSite(text, files: files) }
+        #expect(error.exitCode == exitCode)
+        let worse = text.replacingOccurrences(of: "1400", with: "14")
+        let both = try #require(throws: ConfigurationError.self) { try readSite(worse, files: files) }
+        #expect(both.exitCode == .configuration)
+    }
+
+    // MARK: Modes and numbers
+
+    @Test("pcap mode needs neither devices nor cores")
+    func pcap() throws {
+        let text = goodSite.replacingOccurrences(of: "device = \"0000:03:00.0\"\n", with: "")
+            .replacingOccurrences(of: "net_af_packet1,iface=wan", with: "no such thing")
+            .replacingOccurrences(of: "worker_cores = [1, 2]\n", with: "")
+        let site = try readSite(text, mode: .pcap).site
+        #expect(site.ports.map(\.device) == ["", "no such thing"])
+        #expect(site.dpdk.workerCores == [0])
+    }
+
+    @Test(
+        "an inner packet and its trailer end on a multiple of 4",
+        arguments: [
+            (576, 522), (1400, 1346), (1500, 1446), (1501, 1446), (1503, 1446), (1504, 1450), (9000, 8946),
+            (9216, 9162),
+        ])
+    func innerMTU(port: Int, inner: Int) { #expect(SiteBuilder.innerMTU(ofPort: port) == inner) }
+
+    @Test("the configurations that come with the gateway", arguments: ["site-a", "site-b", "hub", "capture"])
+    func shipped(name: String) throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let path = root.appendingPathComponent("configs/\(name).toml").path
+        let reading = try SiteReader.read(path: path, mode: .check)
+        #expect(reading.site.gateway.name == name)
+        #expect(!reading.site.dpdk.hugePages && reading.site.tunnels.allSatisfy { $0.innerMTUOctets == 1446 })
+        _ = try SiteReader.read(path: path, mode: .pcap)
+    }
+}
