@@ -3,36 +3,18 @@ import IPsec
 
 /// Turns policies and the tunnels' own selectors into the rules of one classifier for each direction.
 ///
-/// Order: `[[policy]]` entries by priority, equals as written; then the tunnels' selectors, as written. A later fragment
-/// shows no ports, so an entry that looks at ports can't tell whether it covers one. Of an entry that discards or protects,
+/// A later fragment shows no ports, so an entry that looks at ports can't tell whether it covers one. Of an entry that discards or protects,
 /// later fragments are discarded, since passing them on in clear could leak what the entry guards (RFC 4301 section 7); an
 /// entry that bypasses does not cover them.
 struct PolicyPlan {
-    private let ordered: [Policy]
+    private let topology: Topology
 
-    init(_ topology: Topology) {
-        let written = topology.policies.enumerated().sorted {
-            ($0.element.priority, $0.offset) < ($1.element.priority, $1.offset)
-        }.map(\.element)
-        let tunnels = topology.tunnels.enumerated().flatMap { index, tunnel in
-            tunnel.localSubnets.flatMap { local in
-                tunnel.remoteSubnets.flatMap { remote -> [Policy] in
-                    let selector = TrafficSelector(source: local, destination: remote)
-                    let action = Policy.Action.protect(tunnel: index)
-                    return [
-                        Policy(action: action, direction: .outbound, selector: selector, priority: .max),
-                        Policy(action: action, direction: .inbound, selector: selector.reversed, priority: .max),
-                    ]
-                }
-            }
-        }
-        ordered = written + tunnels
-    }
+    init(_ topology: Topology) { self.topology = topology }
 
     /// The classifier of one direction.
     func classifier(_ direction: Direction, name: String) throws(DataPlaneError) -> UnsafeMutableRawPointer {
         var rules: [cdpdk_rule] = []
-        for policy in ordered where policy.direction == direction {
+        for policy in topology.policiesInOrder(direction) {
             let result = PolicyResult(policy.action)
             rules.append(rule(policy.selector, result, visible: policy.selector.needsPorts ? true : nil))
             if policy.selector.needsPorts, policy.action != .bypass {

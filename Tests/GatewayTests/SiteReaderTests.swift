@@ -17,24 +17,24 @@ struct SiteReaderTests {
         #expect(site.gateway.metricsAddress == "127.0.0.1:9464")
         #expect(site.dpdk.workerCores == [1, 2] && site.dpdk.hugePages && site.dpdk.memoryMiB == 512)
         #expect(site.dpdk.ealArguments == ["--log-level=5"])
-        #expect(site.ports.map(\.name) == ["lan", "wan"])
-        #expect(site.ports.map(\.mtuOctets) == [1400, 1500])
-        #expect(site.ports.map(\.localServices) == [true, true])
-        #expect(site.ports[1].addresses.map(\.description) == ["192.0.2.1/24", "192.0.2.3/24"])
-        #expect(site.routes.map(\.port) == [1])
-        #expect(site.neighbors.first?.mac == [2, 0, 0, 0, 0, 0xfe])
-        #expect(site.tunnels.map(\.innerMTUOctets) == [1446, 1446])
-        #expect(site.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
-        #expect(site.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
-        #expect(site.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
-        #expect(site.policies.map(\.action) == [.bypass, .protect(tunnel: 1)])
-        #expect(site.policies[0].selector.destinationPorts == 500...510 && site.policies[0].selector.ipProtocol == 17)
-        #expect(site.policies[1].selector.source.length == 0)
+        #expect(site.topology.ports.map(\.name) == ["lan", "wan"])
+        #expect(site.topology.ports.map(\.mtuOctets) == [1400, 1500])
+        #expect(site.topology.ports.map(\.localServices) == [true, true])
+        #expect(site.topology.ports[1].addresses.map(\.description) == ["192.0.2.1/24", "192.0.2.3/24"])
+        #expect(site.topology.routes.map(\.port) == [1])
+        #expect(site.topology.neighbors.first?.mac == [2, 0, 0, 0, 0, 0xfe])
+        #expect(site.topology.tunnels.map(\.innerMTUOctets) == [1446, 1446])
+        #expect(site.topology.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
+        #expect(site.topology.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
+        #expect(site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+        #expect(site.topology.policies.map(\.action) == [.bypass, .protect(tunnel: 1)])
+        #expect(site.topology.policies[0].selector.destinationPorts == 500...510 && site.topology.policies[0].selector.ipProtocol == 17)
+        #expect(site.topology.policies[1].selector.source.length == 0)
         #expect(
-            site.policiesInOrder(.outbound).map(\.action) == [
+            site.topology.policiesInOrder(.outbound).map(\.action) == [
                 .protect(tunnel: 1), .bypass, .protect(tunnel: 0), .protect(tunnel: 1), .protect(tunnel: 1),
             ])
-        #expect(site.policiesInOrder(.inbound).first?.selector.source.description == "10.0.2.0/24")
+        #expect(site.topology.policiesInOrder(.inbound).first?.selector.source.description == "10.0.2.0/24")
     }
 
     @Test("each rule is told with path, line and words", arguments: RuleCase.all)
@@ -194,7 +194,7 @@ struct SiteReaderTests {
         let files = MemoryFiles(files: ["/etc/vpn-gw/keys/out.key": (TestKeys.first + end, 0o400)])
         let reading = try readSite(SiteReaderTests.withKeyFile, mode: .run, files: files)
         #expect(
-            reading.site.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+            reading.site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
     }
 
     @Test(
@@ -235,7 +235,7 @@ struct SiteReaderTests {
             .replacingOccurrences(of: "net_af_packet1,iface=wan", with: "no such thing")
             .replacingOccurrences(of: "worker_cores = [1, 2]\n", with: "")
         let site = try readSite(text, mode: .pcap).site
-        #expect(site.ports.map(\.device) == ["", "no such thing"])
+        #expect(site.topology.ports.map(\.device) == ["", "no such thing"])
         #expect(site.dpdk.workerCores == [0])
     }
 
@@ -254,7 +254,7 @@ struct SiteReaderTests {
         let path = root.appendingPathComponent("configs/\(name).toml").path
         let reading = try SiteReader.read(path: path, mode: .check)
         #expect(reading.site.gateway.name == name)
-        #expect(!reading.site.dpdk.hugePages && reading.site.tunnels.allSatisfy { $0.innerMTUOctets == 1446 })
+        #expect(!reading.site.dpdk.hugePages && reading.site.topology.tunnels.allSatisfy { $0.innerMTUOctets == 1446 })
         _ = try SiteReader.read(path: path, mode: .pcap)
     }
 }

@@ -1,3 +1,4 @@
+import DataPlane
 import IPsec
 
 /// What `vpn-gw check` prints: every problem and, when the site can be used, the site as the gateway understands it.
@@ -108,23 +109,23 @@ extension CheckReport.Resolved {
         hugePages = site.dpdk.hugePages
         memoryMib = site.dpdk.memoryMiB
         ealArguments = site.dpdk.ealArguments.map(shown)
-        ports = site.ports.map {
+        ports = site.topology.ports.map {
             CheckReport.Port(
                 name: shown($0.name), role: $0.role.rawValue, device: shown($0.device),
                 addresses: $0.addresses.map(\.description),
                 mtuOctets: $0.mtuOctets, localServices: $0.localServices)
         }
-        routes = site.routes.map {
+        routes = site.topology.routes.map {
             CheckReport.Route(
-                destination: $0.destination.description, via: $0.via.description, port: shown(site.ports[$0.port].name))
+                destination: $0.destination.description, via: $0.via.description, port: shown(site.topology.ports[$0.port].name))
         }
-        neighbors = site.neighbors.map {
+        neighbors = site.topology.neighbors.map {
             CheckReport.Neighbor(
-                address: $0.address.description, mac: $0.mac.map(CheckReport.hexadecimal).joined(separator: ":"),
-                port: shown(site.ports[$0.port].name))
+                address: $0.address.description, mac: $0.mac.description,
+                port: shown(site.topology.ports[$0.port].name))
         }
-        policies = Direction.allCases.flatMap { site.policiesInOrder($0) }.map { CheckReport.PolicyEntry($0, site) }
-        tunnels = site.tunnels.map(CheckReport.Tunnel.init)
+        policies = Direction.allCases.flatMap { site.topology.policiesInOrder($0) }.map { CheckReport.PolicyEntry($0, site) }
+        tunnels = site.topology.tunnels.map(CheckReport.Tunnel.init)
     }
 }
 
@@ -134,7 +135,7 @@ extension CheckReport.PolicyEntry {
         case .bypass: (action, tunnel) = ("bypass", nil)
         case .discard: (action, tunnel) = ("discard", nil)
         case .protect(let index):
-            (action, tunnel) = ("protect", ConfigurationProblem.presentable(site.tunnels[index].name))
+            (action, tunnel) = ("protect", ConfigurationProblem.presentable(site.topology.tunnels[index].name))
         }
         direction = policy.direction.rawValue
         source = policy.selector.source.description
@@ -149,7 +150,7 @@ extension CheckReport.PolicyEntry {
 }
 
 extension CheckReport.Tunnel {
-    init(_ tunnel: Site.Tunnel) {
+    init(_ tunnel: Topology.Tunnel) {
         name = ConfigurationProblem.presentable(tunnel.name)
         localAddress = tunnel.localAddress.description
         remoteAddress = tunnel.remoteAddress.description

@@ -1,4 +1,6 @@
+import DataPlane
 import IPsec
+import Wire
 
 /// Ports, routes and neighbors: the side of a site that an unencrypted router would have too.
 extension SiteBuilder {
@@ -20,7 +22,7 @@ extension SiteBuilder {
         for table in tables.prefix(SiteBuilder.mostPorts) {
             var draft = PortDraft(path: table.path)
             draft.name = table.string("name")
-            draft.role = table.string("role").flatMap(Site.Role.init)
+            draft.role = table.string("role").flatMap(Topology.Role.init)
             draft.device = table.string("device")
             draft.mtuOctets = table.integer("mtu_octets") ?? 1500
             draft.localServices = table.boolean("local_services") ?? true
@@ -127,7 +129,7 @@ extension SiteBuilder {
             }
             let via = table.string("via").flatMap { hostAddress($0, at: table.path("via")) }
             guard let via, let port = portOfNextHop(via, at: table.path("via")), let destination else { continue }
-            routes.append(Site.Route(destination: destination, via: via, port: port))
+            routes.append(Topology.Route(destination: destination, via: via, port: port))
         }
     }
 
@@ -212,11 +214,11 @@ extension SiteBuilder {
                 problems.error(path, "\(address) is also the address of \(other)", hint: "remove one of the two")
             }
             seen[address] = table.path
-            if let mac { neighbors.append(Site.Neighbor(port: port, address: address, mac: mac)) }
+            if let mac { neighbors.append(Topology.Neighbor(port: port, address: address, mac: mac)) }
         }
     }
 
-    private func readMAC(_ text: String, at path: String) -> [UInt8]? {
+    private func readMAC(_ text: String, at path: String) -> MACAddress? {
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)
         let octets = parts.compactMap { part in
             part.utf8.count == 2 && part.allSatisfy(\.isHexDigit) ? UInt8(part, radix: 16) : nil
@@ -232,7 +234,7 @@ extension SiteBuilder {
                 hint: "the neighbor's own, unicast address")
             return nil
         }
-        return octets
+        return MACAddress(octets: octets)
     }
 
     /// "did you mean …?", or what there is.

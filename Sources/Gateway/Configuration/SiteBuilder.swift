@@ -1,3 +1,4 @@
+import DataPlane
 import ESP
 import IPsec
 
@@ -8,7 +9,7 @@ final class SiteBuilder {
     struct PortDraft {
         var path: String
         var name: String?
-        var role: Site.Role?
+        var role: Topology.Role?
         var device: String?
         var addresses: [(path: String, address: IPv4InterfaceAddress)] = []
         var mtuOctets = 1500
@@ -52,8 +53,8 @@ final class SiteBuilder {
     let permissions: UInt32
 
     var ports: [PortDraft] = []
-    var routes: [Site.Route] = []
-    var neighbors: [Site.Neighbor] = []
+    var routes: [Topology.Route] = []
+    var neighbors: [Topology.Neighbor] = []
     var tunnels: [TunnelDraft] = []
     var policies: [Policy] = []
     var inlineKeyPaths: [String] = []
@@ -86,10 +87,11 @@ final class SiteBuilder {
         guard problems.errorCount == 0 else { return nil }
 
         let site = Site(
-            gateway: gateway, dpdk: dpdk, ports: ports.compactMap(SiteBuilder.port), routes: routes,
-            neighbors: neighbors,
-            tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies)
-        guard site.ports.count == ports.count, site.tunnels.count == tunnels.count else {
+            gateway: gateway, dpdk: dpdk,
+            topology: Topology(
+                ports: ports.compactMap(SiteBuilder.port), routes: routes, neighbors: neighbors,
+                tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies))
+        guard site.topology.ports.count == ports.count, site.topology.tunnels.count == tunnels.count else {
             problems.error(
                 "", "the reader found no error and still could not resolve the site",
                 hint: "this is a bug, please report it",
@@ -105,23 +107,23 @@ final class SiteBuilder {
         return problems.errorCount == before
     }
 
-    private static func port(_ draft: PortDraft) -> Site.Port? {
+    private static func port(_ draft: PortDraft) -> Topology.Port? {
         guard let name = draft.name, let role = draft.role else { return nil }
-        return Site.Port(
+        return Topology.Port(
             name: name, role: role, device: draft.device ?? "", addresses: draft.addresses.map(\.address),
             mtuOctets: draft.mtuOctets, localServices: draft.localServices)
     }
 
-    private static func tunnel(_ draft: TunnelDraft) -> Site.Tunnel? {
+    private static func tunnel(_ draft: TunnelDraft) -> Topology.Tunnel? {
         guard let name = draft.name, let local = draft.localAddress, let remote = draft.remoteAddress,
             let outbound = draft.outbound, let inbound = draft.inbound, let outboundSPI = outbound.spi,
             let inboundSPI = inbound.spi, let outboundKey = outbound.key, let inboundKey = inbound.key,
             let innerMTU = draft.innerMTUOctets
         else { return nil }
-        return Site.Tunnel(
+        return Topology.Tunnel(
             name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
-            remoteSubnets: draft.remoteSubnets, outbound: Site.OutboundSA(spi: outboundSPI, key: outboundKey.key),
-            inbound: Site.InboundSA(
+            remoteSubnets: draft.remoteSubnets, outbound: Topology.Outbound(spi: outboundSPI, key: outboundKey.key),
+            inbound: Topology.Inbound(
                 spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets),
             innerMTUOctets: innerMTU)
     }

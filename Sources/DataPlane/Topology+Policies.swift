@@ -1,6 +1,6 @@
 import IPsec
 
-extension Site {
+extension Topology {
     /// The SPD of one direction in the order in which it is looked at: the `[[policy]]` entries by priority and, among
     /// equals, by their place in the file, and then each tunnel's own selectors in the file's order.
     ///
