@@ -95,7 +95,7 @@ struct CaptureMergeTests {
             return
         }
         #expect(path == inputs[1].path)
-        #expect(offset == 24 + 2 * 18)
+        #expect(offset == UInt64(24 + 2 * 18))
         #expect(merged.wrongPeeks == 0)
     }
 
