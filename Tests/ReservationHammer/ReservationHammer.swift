@@ -2,8 +2,8 @@ import Glibc
 import IPsec
 import SAStore
 
-/// Reserves from the store in the directory of its one argument until it is killed, and writes each block that it was granted
-/// to standard output: "<request's place in the round> <first> <last>", a line a block.
+/// Reserves from the store in the directory of its one argument until it is killed, and writes each block that it was
+/// granted to standard output: "<request's place in the round> <first> <last>", a line a block.
 @main
 struct ReservationHammer {
     static func main() throws {
