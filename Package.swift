@@ -61,7 +61,12 @@ let package = Package(
         .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "ESP", "Wire"], swiftSettings: overDPDK),
         .testTarget(
             name: "SAStoreTests",
-            dependencies: ["SAStore", "IPsec", .product(name: "GRDB", package: "GRDB.swift")], swiftSettings: strict),
+            dependencies: ["SAStore", "IPsec", "reservation-hammer", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
+        // Reserves without end until a test kills it.
+        .executableTarget(
+            name: "reservation-hammer", dependencies: ["SAStore", "IPsec"], path: "Tests/ReservationHammer",
+            swiftSettings: strict),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "Wire"], swiftSettings: strict),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: overDPDK),
     ],

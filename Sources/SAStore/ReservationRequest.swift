@@ -1,0 +1,37 @@
+/// A block of numbers that somebody wants to use: one entry of a round of `ReservationStore.reserve`.
+public enum ReservationRequest: Hashable, Sendable {
+    /// The next `count` sequence numbers of an SA: from 1 to 2^32 - 1 over its whole life, without gaps.
+    case sequenceNumbers(count: UInt64, sa: SAIdentity)
+    /// The next `count` IVs of a key, none of them below `floor`.
+    ///
+    /// A start-up passes `InitializationVectorFloor.at` as the floor. A refill within a run passes 0, and its block
+    /// follows on the one before.
+    case initializationVectors(count: UInt64, fingerprint: String, floor: UInt64)
+
+    /// The highest sequence number without ESN: after it the SA is at its end (RFC 4303 section 3.3.3).
+    static let lastSequenceNumber: UInt64 = 0xffff_ffff
+    /// The highest IV that is given out: SQLite's integers have 63 bits above zero, and the clock's floor takes 4000
+    /// years to get there.
+    static let lastInitializationVector = UInt64(Int64.max)
+
+    /// The block that comes after `reservedEnd` (0: none yet), shortened where the numbers end; nil when none is left.
+    func block(after reservedEnd: UInt64) -> ClosedRange<UInt64>? {
+        let wanted: UInt64, first: UInt64, limit: UInt64
+        switch self {
+        case .sequenceNumbers(let count, _):
+            (wanted, first, limit) = (count, reservedEnd + 1, ReservationRequest.lastSequenceNumber)
+        case .initializationVectors(let count, _, let floor):
+            (wanted, first, limit) = (count, max(reservedEnd + 1, floor), ReservationRequest.lastInitializationVector)
+        }
+        guard first <= limit else { return nil }
+        return first...(first + min(wanted - 1, limit - first))
+    }
+
+    /// Whether the store can serve it: something is wanted, and of a key.
+    var isWellFormed: Bool {
+        switch self {
+        case .sequenceNumbers(let count, _): count > 0
+        case .initializationVectors(let count, let fingerprint, _): count > 0 && isFingerprint(fingerprint)
+        }
+    }
+}

@@ -1,0 +1,110 @@
+import Glibc
+
+/// The state directory while this process owns it: nobody else gets it until the value goes or the process ends,
+/// however it ends.
+///
+/// The lock is a flock(2) on the file `lock`, which the kernel drops with its last descriptor. The same file remembers
+/// that a store was completed here, so that a store whose file vanished isn't taken for a new one.
+struct StateDirectory: ~Copyable, Sendable {
+    /// As the operator wrote it.
+    let path: String
+    private let lock: CInt
+
+    /// Opens or creates the directory (its parent must exist) and takes the lock. Throws `.inUse` and `.inaccessible`.
+    init(path: String) throws(StoreError) {
+        let created = unsafe mkdir(path, 0o700) == 0
+        guard created || errno == EEXIST else { throw .inaccessible(path: path, code: errno) }
+        let lockPath = path + "/lock"
+        let lock = unsafe open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard lock >= 0 else { throw .inaccessible(path: lockPath, code: errno) }
+        do throws(StoreError) {
+            while flock(lock, LOCK_EX | LOCK_NB) != 0 {
+                switch errno {
+                case EINTR: continue
+                case EWOULDBLOCK: throw .inUse(directory: path)
+                default: throw .inaccessible(path: lockPath, code: errno)
+                }
+            }
+            if !StateDirectory.isCompleted(lock) { try StateDirectory.syncParent(of: path, created: created) }
+        } catch {
+            close(lock)
+            throw error
+        }
+        self.path = path
+        self.lock = lock
+    }
+
+    deinit { close(lock) }
+
+    /// Whether a store was completed in this directory, by this run or an earlier one.
+    var isCompleted: Bool { StateDirectory.isCompleted(lock) }
+
+    /// The same for a directory that this process does not own. False when there is no directory or no lock file in it.
+    static func isCompleted(_ path: String) throws(StoreError) -> Bool {
+        let descriptor = unsafe open(path + "/lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { return false }
+            throw .inaccessible(path: path + "/lock", code: errno)
+        }
+        defer { close(descriptor) }
+        return isCompleted(descriptor)
+    }
+
+    /// One octet is a mark: even a torn one was begun when the store was complete.
+    private static func isCompleted(_ lock: CInt) -> Bool { lseek(lock, 0, SEEK_END) > 0 }
+
+    /// Remembers on disk that a store is complete here. Called when the store's files and their names are on disk.
+    func markCompleted() throws(StoreError) {
+        let mark = Array("This directory holds the store of a vpn-gw. Delete nothing in it.\n".utf8)
+        guard unsafe pwrite(lock, mark, mark.count, 0) == mark.count, fsync(lock) == 0 else {
+            throw .inaccessible(path: path + "/lock", code: errno)
+        }
+    }
+
+    /// Puts the names of the files in it on disk: syncing a file does not sync its name.
+    func sync() throws(StoreError) { try StateDirectory.sync(path) }
+
+    private static func sync(_ directory: String) throws(StoreError) {
+        let descriptor = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .inaccessible(path: directory, code: errno) }
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw .inaccessible(path: directory, code: errno) }
+    }
+
+    /// Puts the directory's own name on disk. A crash between mkdir and here leaves no mark, so the next run does it.
+    private static func syncParent(of path: String, created: Bool) throws(StoreError) {
+        let parent = parent(of: path)
+        do throws(StoreError) { try sync(parent) } catch {
+            // Who made the directory for us may have put it where we can't look; keeping it is up to them then.
+            guard !created, error == .inaccessible(path: parent, code: EACCES) else { throw error }
+        }
+    }
+
+    private static func parent(of path: String) -> String {
+        var rest = path[...]
+        while rest.count > 1 && rest.hasSuffix("/") { rest.removeLast() }
+        guard let slash = rest.lastIndex(of: "/") else { return "." }
+        return slash == rest.startIndex ? "/" : String(rest[..<slash])
+    }
+
+    /// Whether there is a file at `path`. Throws `.inaccessible` when that can't be told.
+    static func fileExists(_ path: String) throws(StoreError) -> Bool {
+        var status = stat()
+        if unsafe lstat(path, &status) == 0 { return true }
+        guard errno == ENOENT else { throw .inaccessible(path: path, code: errno) }
+        return false
+    }
+
+    /// Creates an empty file for its owner alone, where there is none. SQLite gives its -wal and -shm the same mode.
+    static func createFile(_ path: String) throws(StoreError) {
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw .inaccessible(path: path, code: errno) }
+        close(descriptor)
+    }
+
+    /// Takes a file's permissions from everybody but its owner. By path: closing a descriptor of our own on a file that
+    /// SQLite has open would drop SQLite's locks on it (POSIX record locks go with any close).
+    static func makePrivate(_ path: String) throws(StoreError) {
+        guard unsafe chmod(path, 0o600) == 0 else { throw .inaccessible(path: path, code: errno) }
+    }
+}

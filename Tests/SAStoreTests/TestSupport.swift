@@ -1,0 +1,78 @@
+import Foundation
+import GRDB
+import IPsec
+
+@testable import SAStore
+
+/// A directory that goes when the value does.
+final class TemporaryDirectory {
+    let path: String
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.path + "/sa-store-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// A state directory in it, which does not exist at first.
+    var state: String { path + "/state" }
+    var file: String { state + "/sa-store.sqlite" }
+    var lock: String { state + "/lock" }
+}
+
+/// A fingerprint for each number.
+func fingerprint(_ number: Int) -> String {
+    let digits = String(number, radix: 16)
+    return String(repeating: "0", count: 64 - digits.count) + digits
+}
+
+func identity(_ key: Int, _ spi: UInt32) -> SAIdentity {
+    SAIdentity(fingerprint: fingerprint(key), spi: SPI(rawValue: spi))
+}
+
+extension ReservationStore {
+    /// A round of one.
+    func sequenceNumbers(_ count: UInt64, _ sa: SAIdentity) throws -> ClosedRange<UInt64>? {
+        try reserve([.sequenceNumbers(count: count, sa: sa)])[0]
+    }
+
+    /// A round of one.
+    func vectors(_ count: UInt64, key: Int, floor: UInt64 = 0) throws -> ClosedRange<UInt64>? {
+        try reserve([.initializationVectors(count: count, fingerprint: fingerprint(key), floor: floor)])[0]
+    }
+}
+
+/// Runs SQL on a database file from outside, as the sqlite3 tool would.
+func execute(_ sql: String, on file: String) throws {
+    let queue = try DatabaseQueue(path: file)
+    try queue.writeWithoutTransaction { try $0.execute(sql: sql) }
+    try queue.close()
+}
+
+func octets(of file: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: file))) }
+
+func write(_ octets: some Collection<UInt8>, to file: String) throws {
+    try Data(octets).write(to: URL(fileURLWithPath: file))
+}
+
+/// The error that opening throws; nil when it opens.
+func errorOfOpening(_ directory: String) -> StoreError? {
+    do throws(StoreError) {
+        _ = try ReservationStore(directory: directory)
+        return nil
+    } catch { return error }
+}
+
+/// Repeats for a seed, which a failing test prints.
+struct SplitMix64: RandomNumberGenerator {
+    var state: UInt64
+    init(seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+        return mixed ^ (mixed >> 31)
+    }
+}
