@@ -77,7 +77,9 @@ public enum Environment {
             unsafe cdpdk_eal_init(count, arguments, keepAffinity)
         }
         guard result >= 0 else { throw .environment(error: result, hugePages: settings.hugePages) }
-        guard cdpdk_timestamp_register() else { throw .noMemory(what: "a field in packet buffers", error: cdpdk_errno()) }
+        guard cdpdk_timestamp_register() else {
+            throw .noMemory(what: "a field in packet buffers", error: cdpdk_errno())
+        }
     }
 
     /// Gives hugepages and files back. Nothing of DPDK's may be used after it.

@@ -32,7 +32,8 @@ struct PolicyPlan {
         for index in rules.indices { rules[index].priority = Int32(rules.count - index) }
         var error: Int32 = 0
         let built = unsafe rules.withUnsafeBufferPointer { rules in
-            unsafe cdpdk_classifier_create("\(name)-\(direction.rawValue)", rules.baseAddress, UInt32(rules.count), &error)
+            unsafe cdpdk_classifier_create(
+                "\(name)-\(direction.rawValue)", rules.baseAddress, UInt32(rules.count), &error)
         }
         guard let built = unsafe built else { throw .table(what: "\(direction.rawValue) policies", error: error) }
         return unsafe built

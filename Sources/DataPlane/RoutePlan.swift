@@ -43,7 +43,8 @@ struct RoutePlan {
         for (index, port) in topology.ports.enumerated() {
             for address in port.addresses {
                 if let broadcast = address.broadcast {
-                    table[host(broadcast)] = RouteEntry(kind: .broadcast, port: UInt16(index), gateway: RouteEntry.onLink)
+                    table[host(broadcast)] = RouteEntry(
+                        kind: .broadcast, port: UInt16(index), gateway: RouteEntry.onLink)
                 }
                 table[host(address.address)] = RouteEntry(kind: .local, port: UInt16(index), gateway: RouteEntry.onLink)
             }
@@ -56,7 +57,9 @@ struct RoutePlan {
         for (index, port) in topology.ports.enumerated() where port.role == .unprotected {
             if port.addresses.contains(where: { $0.prefix.contains(address) }) { return pin(index, address) }
         }
-        let best = topology.routes.filter { $0.destination.contains(address) }.max { $0.destination.length < $1.destination.length }
+        let best = topology.routes.filter { $0.destination.contains(address) }.max {
+            $0.destination.length < $1.destination.length
+        }
         guard let best, topology.ports[best.port].role == .unprotected else { return RouteEntry.onLink }
         return pin(best.port, best.via)
     }

@@ -17,7 +17,8 @@ extension Worker {
     @inline(never)
     mutating func serveOutside(_ slot: PacketSlot) {
         let route = route(UInt32(bigEndian: slot.key.destination))
-        guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices, isEchoRequest(slot)
+        guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices,
+            isEchoRequest(slot)
         else { return drop(slot.mbuf, .noPolicy) }
         answerEcho(slot, answersPort: slot.ingress)
     }
@@ -31,7 +32,8 @@ extension Worker {
 
     /// Turns the question into the answer where it lies: one packet consumed, one originated.
     private mutating func answerEcho(_ slot: PacketSlot, answersPort: UInt16) {
-        guard echoAnswers.take(now: now), originated.count < originated.capacity, let header = IPv4Header(slot.ip) else {
+        guard echoAnswers.take(now: now), originated.count < originated.capacity, let header = IPv4Header(slot.ip)
+        else {
             return drop(slot.mbuf, .rateLimited)
         }
         let (source, destination) = (header.source, header.destination)

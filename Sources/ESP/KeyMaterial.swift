@@ -36,7 +36,8 @@ public final class KeyMaterial: @unchecked Sendable {
             defer { unsafe buffer.withMemoryRebound(to: UInt8.self) { unsafe $0.update(repeating: 0) } }
             var digits = text.utf8.dropFirst(2).makeIterator()
             for index in 0..<KeyMaterial.octets {
-                guard let high = digits.next().flatMap(hexadecimalValue), let low = digits.next().flatMap(hexadecimalValue)
+                guard let high = digits.next().flatMap(hexadecimalValue),
+                    let low = digits.next().flatMap(hexadecimalValue)
                 else { return nil }
                 unsafe buffer[index] = high << 4 | low
             }

@@ -78,7 +78,8 @@ public struct OutboundBurst: ~Copyable {
     public mutating func append(
         buffer: PacketBytes, offset: Int, length: Int, association: OutboundAssociationReference, tag: Int
     ) {
-        precondition(count < capacity && offset >= 0 && length >= IPv4Header.minimumOctets && offset + length <= buffer.count)
+        precondition(
+            count < capacity && offset >= 0 && length >= IPv4Header.minimumOctets && offset + length <= buffer.count)
         unsafe (packets + count).initialize(
             to: OutboundPacket(
                 buffer: buffer, offset: offset, length: length, association: association.pointer, tag: tag))
@@ -163,7 +164,8 @@ public struct OutboundBurst: ~Copyable {
     /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own.
     @inline(__always)
     private static func emitHeaders(
-        _ outer: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32, vector: UInt64
+        _ outer: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32,
+        vector: UInt64
     ) {
         let inner = headOctets
         let service = outer.word16(at: inner) & UInt16(bigEndian: 0x00ff)

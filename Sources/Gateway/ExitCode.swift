@@ -12,6 +12,8 @@ public enum ExitCode: Int32, Error, Sendable {
     case unavailable = 69
     /// A bug of ours.
     case software = 70
+    /// A file can't be written where it was asked for.
+    case cannotCreate = 73
     /// The state store failed.
     case io = 74
     /// A file or a device may not be used by this user.

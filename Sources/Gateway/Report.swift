@@ -36,7 +36,8 @@ public struct Report: Sendable, Encodable {
     public let isConserved: Bool
 
     enum CodingKeys: CodingKey {
-        case rxPackets, originatedPackets, txPackets, consumedPackets, droppedPackets, inFlightPackets, ports, drops, sas
+        case rxPackets, originatedPackets, txPackets, consumedPackets, droppedPackets, inFlightPackets, ports, drops,
+            sas
     }
 
     /// The counts of workers that have stopped, or are polled by the caller.

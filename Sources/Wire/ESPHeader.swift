@@ -48,5 +48,7 @@ public struct ESPHeader {
     /// Octets of padding behind a payload of `length` octets (RFC 4303 section 2.4): 0 to 3.
     @inlinable
     @inline(__always)
-    public static func paddingOctets(payload length: Int) -> Int { (0 &- (length &+ trailerOctets)) & (alignmentOctets &- 1) }
+    public static func paddingOctets(payload length: Int) -> Int {
+        (0 &- (length &+ trailerOctets)) & (alignmentOctets &- 1)
+    }
 }

@@ -1,12 +1,17 @@
+import ArgumentParser
 import Gateway
 
 @main
-struct VPNGateway {
-    static func main() throws {
-        var options = BenchOptions()
-        options.associations = CommandLine.arguments.dropFirst().compactMap { Int($0) }
-        if options.associations.isEmpty { options.associations = [1] }
-        let rows = try BenchReport.run(options) { print($0) }
-        print(try BenchReport.render(rows, as: .table))
-    }
+struct VPNGateway: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "vpn-gw",
+        abstract: "A userspace IPsec gateway over DPDK.",
+        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self],
+        defaultSubcommand: Run.self)
+}
+
+/// The site file, which most commands want.
+struct SiteOption: ParsableArguments {
+    @Option(help: ArgumentHelp("The site to work on.", valueName: "site.toml"))
+    var config: String
 }

@@ -26,9 +26,12 @@ struct SiteReaderTests {
         #expect(site.topology.tunnels.map(\.innerMTUOctets) == [1446, 1446])
         #expect(site.topology.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
         #expect(site.topology.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
-        #expect(site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+        #expect(
+            site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
         #expect(site.topology.policies.map(\.action) == [.bypass, .protect(tunnel: 1)])
-        #expect(site.topology.policies[0].selector.destinationPorts == 500...510 && site.topology.policies[0].selector.ipProtocol == 17)
+        #expect(
+            site.topology.policies[0].selector.destinationPorts == 500...510
+                && site.topology.policies[0].selector.ipProtocol == 17)
         #expect(site.topology.policies[1].selector.source.length == 0)
         #expect(
             site.topology.policiesInOrder(.outbound).map(\.action) == [
@@ -194,7 +197,8 @@ struct SiteReaderTests {
         let files = MemoryFiles(files: ["/etc/vpn-gw/keys/out.key": (TestKeys.first + end, 0o400)])
         let reading = try readSite(SiteReaderTests.withKeyFile, mode: .run, files: files)
         #expect(
-            reading.site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+            reading.site.topology.tunnels[0].outbound.key.fingerprint
+                == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
     }
 
     @Test(

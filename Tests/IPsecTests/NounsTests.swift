@@ -8,7 +8,9 @@ struct NounsTests {
 
     @Test(
         "what is no dotted quad is refused",
-        arguments: ["", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..2.3", " 1.2.3.4", "1.2.3.4 ", "a.b.c.d", "+1.2.3.4"])
+        arguments: [
+            "", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1..2.3", " 1.2.3.4", "1.2.3.4 ", "a.b.c.d", "+1.2.3.4",
+        ])
     func addressRefused(text: String) { #expect(IPv4Address(text) == nil) }
 
     @Test("prefixes hold no host bits")
@@ -37,7 +39,8 @@ struct NounsTests {
         #expect(Set(names).count == names.count)
         #expect(names.first == "malformed")
         for name in [
-            "unsupported_ethertype", "not_for_us", "no_outbound_sa", "ttl_expired", "unknown_spi", "tunnel_address_mismatch",
+            "unsupported_ethertype", "not_for_us", "no_outbound_sa", "ttl_expired", "unknown_spi",
+            "tunnel_address_mismatch",
             "ecn_violation", "handoff_full", "tx_full", "no_buffers",
         ] { #expect(names.contains(name)) }
         for reason in DropReason.allCases { #expect(!reason.help.isEmpty) }

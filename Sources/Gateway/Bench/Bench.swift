@@ -29,6 +29,16 @@ public struct BenchOptions: Sendable {
             self.lengths = lengths
         }
 
+        /// Reads "imix" or a number within `octetLimits`.
+        public init?(_ text: String) {
+            if text == Size.imix.name {
+                self = .imix
+            } else {
+                guard let octets = Int(text), BenchOptions.octetLimits.contains(octets) else { return nil }
+                self.init(octets: octets)
+            }
+        }
+
         var meanOctets: Double { Double(lengths.reduce(0, +)) / Double(lengths.count) }
     }
 
@@ -36,63 +46,20 @@ public struct BenchOptions: Sendable {
     /// Inner lengths that can be measured.
     public static let octetLimits = 20...9000
 
+    /// Numbers of SAs that can be measured.
+    public static let associationLimits = 1...BenchSite.tunnelLimit
+
     public var sizes = defaultSizes
     public var directions = Direction.allCases
     public var associations = [1]
     /// Bursts of 32 packets in a sample, and samples of each row.
     public var roundsPerSample = 16
     public var samples = 400
+    /// Also measure ESP's passes alone.
+    public var stages = false
 
     /// The contract's defaults.
     public init() {}
-}
-
-/// One line of the result. Names are the contract's.
-public struct BenchRow: Sendable, Encodable {
-    public var path = "software"
-    public var direction: String
-    /// Mean inner IP length.
-    public var innerOctets: Double
-    public var associations: Int
-    public var workers = 1
-    public var cyclesPerPacketMedian: Double
-    public var cyclesPerPacketMin: Double
-    public var ioFloorCycles: Double
-    public var cyclesPerOctet: Double
-    public var packetsPerSecond: Double
-    public var innerBitsPerSecond: Double
-    /// No meter is read yet; null, never estimated.
-    public var joulesPerGigabyte: Double?
-
-    enum CodingKeys: String, CodingKey {
-        case path, direction
-        case innerOctets = "inner_octets"
-        case associations, workers
-        case cyclesPerPacketMedian = "cycles_per_packet_median"
-        case cyclesPerPacketMin = "cycles_per_packet_min"
-        case ioFloorCycles = "io_floor_cycles"
-        case cyclesPerOctet = "cycles_per_octet"
-        case packetsPerSecond = "packets_per_second"
-        case innerBitsPerSecond = "inner_bits_per_second"
-        case joulesPerGigabyte = "joules_per_gigabyte"
-    }
-
-    /// Writes null where there is no figure: readers find every key in every row.
-    public func encode(to encoder: any Encoder) throws {
-        var values = encoder.container(keyedBy: CodingKeys.self)
-        try values.encode(path, forKey: .path)
-        try values.encode(direction, forKey: .direction)
-        try values.encode(innerOctets, forKey: .innerOctets)
-        try values.encode(associations, forKey: .associations)
-        try values.encode(workers, forKey: .workers)
-        try values.encode(cyclesPerPacketMedian, forKey: .cyclesPerPacketMedian)
-        try values.encode(cyclesPerPacketMin, forKey: .cyclesPerPacketMin)
-        try values.encode(ioFloorCycles, forKey: .ioFloorCycles)
-        try values.encode(cyclesPerOctet, forKey: .cyclesPerOctet)
-        try values.encode(packetsPerSecond, forKey: .packetsPerSecond)
-        try values.encode(innerBitsPerSecond, forKey: .innerBitsPerSecond)
-        try values.encode(joulesPerGigabyte, forKey: .joulesPerGigabyte)
-    }
 }
 
 /// A benchmark of one number of SAs. Lives on one thread, which has started the environment.

@@ -91,7 +91,9 @@ struct BenchTraffic: ~Copyable {
 
     /// Turns a packet of ours into one of the way back; sums don't change when source and destination change places.
     static func reverse(_ ip: PacketBytes) {
-        let (source, destination) = (ip.word32(at: IPv4Header.Offset.source), ip.word32(at: IPv4Header.Offset.destination))
+        let (source, destination) = (
+            ip.word32(at: IPv4Header.Offset.source), ip.word32(at: IPv4Header.Offset.destination)
+        )
         ip.store(word: destination, at: IPv4Header.Offset.source)
         ip.store(word: source, at: IPv4Header.Offset.destination)
     }

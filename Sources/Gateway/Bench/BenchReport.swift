@@ -2,26 +2,41 @@ import DataPlane
 import Foundation
 
 /// Runs benchmarks and prints what they found.
-public enum BenchReport {
-    /// Measures everything that `options` ask for; `progress` is told what is being measured. Starts DPDK's environment.
-    public static func run(_ options: BenchOptions, progress: (String) -> Void) throws -> [BenchRow] {
+public struct BenchReport: Sendable {
+    /// One for each number of SAs, size and direction.
+    public private(set) var rows: [BenchRow] = []
+    private var stages: [BenchStages.Row] = []
+
+    /// Measures everything that `options` ask for; `progress` is told what is being measured. Starts DPDK's environment:
+    /// once in a process.
+    public static func run(_ options: BenchOptions, progress: (String) -> Void) throws -> BenchReport {
+        // The most tunnels want the most memory: 4 KiB each for policies, besides what the route table takes.
+        let memory = 512 + (options.associations.max() ?? 0) / 128
         try Environment.start(
             Environment.Settings(
-                workerCores: [], hugePages: false, memoryMiB: 512, devices: [], extraArguments: []), keepAffinity: false)
+                workerCores: [], hugePages: false, memoryMiB: memory, devices: [], extraArguments: []),
+            keepAffinity: true)
         defer { Environment.stop() }
-        var rows: [BenchRow] = []
+        var report = BenchReport()
         for associations in options.associations {
             var bench = try Bench(associations: associations)
             for size in options.sizes {
                 progress("\(associations) SA(s), \(size.name) octets")
                 let samples = try bench.measure(size, associations: associations, options)
                 for direction in options.directions {
-                    rows.append(row(direction, size, associations, samples))
+                    report.rows.append(row(direction, size, associations, samples))
                 }
             }
             bench.close()
         }
-        return rows
+        if options.stages {
+            for size in options.sizes where size.lengths.count == 1 {
+                progress("ESP alone, \(size.name) octets")
+                report.stages.append(
+                    try BenchStages.measure(innerOctets: size.lengths[0], samples: options.samples))
+            }
+        }
+        return report
     }
 
     private static func row(
@@ -44,43 +59,54 @@ public enum BenchReport {
 
     static func median(_ values: [Double]) -> Double { values.isEmpty ? 0 : values.sorted()[values.count / 2] }
 
-    /// Text in the form that was asked for.
-    public static func render(_ rows: [BenchRow], as format: BenchOptions.Format) throws -> String {
+    /// Text in the form that was asked for; JSON and CSV hold the rows alone.
+    public func render(as format: BenchOptions.Format) throws -> String {
         switch format {
-        case .table: return table(rows)
+        case .table: return (table + stageTable).joined(separator: "\n")
         case .json:
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
             return String(decoding: try encoder.encode(rows), as: UTF8.self)
-        case .csv:
-            let head =
-                "path,direction,inner_octets,associations,workers,cycles_per_packet_median,cycles_per_packet_min,"
-                + "io_floor_cycles,cycles_per_octet,packets_per_second,inner_bits_per_second,joules_per_gigabyte"
-            return ([head] + rows.map(csv)).joined(separator: "\n")
+        case .csv: return ([BenchReport.csvHead] + rows.map(csv)).joined(separator: "\n")
         }
     }
 
-    private static func csv(_ row: BenchRow) -> String {
+    private static let csvHead =
+        "path,direction,inner_octets,associations,workers,cycles_per_packet_median,cycles_per_packet_min,"
+        + "io_floor_cycles,cycles_per_octet,packets_per_second,inner_bits_per_second,joules_per_gigabyte"
+
+    private func csv(_ row: BenchRow) -> String {
         let figures = [
             row.cyclesPerPacketMedian, row.cyclesPerPacketMin, row.ioFloorCycles, row.cyclesPerOctet,
             row.packetsPerSecond, row.innerBitsPerSecond,
         ].map { String(format: "%.3f", $0) }
-        let names = [row.path, row.direction, String(format: "%.1f", row.innerOctets), "\(row.associations)", "\(row.workers)"]
+        let octets = String(format: "%.1f", row.innerOctets)
+        let names = [row.path, row.direction, octets, "\(row.associations)", "\(row.workers)"]
         return (names + figures + [""]).joined(separator: ",")
     }
 
-    private static func table(_ rows: [BenchRow]) -> String {
-        var lines = ["direction   SAs   octets   cycles/packet     min   I/O floor   cycles/octet     Mpps   inner Gbit/s"]
+    private var table: [String] {
+        var lines = [
+            "direction   SAs   octets   cycles/packet     min   I/O floor   cycles/octet     Mpps   inner Gbit/s"
+        ]
         for row in rows {
-            let name = row.direction.padding(toLength: 9, withPad: " ", startingAt: 0)
-            lines.append(
-                name
-                    + String(
-                        format: "%6d %8.0f %15.1f %7.1f %11.1f %14.3f %8.2f %14.2f", row.associations, row.innerOctets,
-                        row.cyclesPerPacketMedian, row.cyclesPerPacketMin, row.ioFloorCycles, row.cyclesPerOctet,
-                        row.packetsPerSecond / 1e6, row.innerBitsPerSecond / 1e9))
+            let figures = String(
+                format: "%6d %8.0f %15.1f %7.1f %11.1f %14.3f %8.2f %14.2f", row.associations, row.innerOctets,
+                row.cyclesPerPacketMedian, row.cyclesPerPacketMin, row.ioFloorCycles, row.cyclesPerOctet,
+                row.packetsPerSecond / 1e6, row.innerBitsPerSecond / 1e9)
+            lines.append(row.direction.padding(toLength: 9, withPad: " ", startingAt: 0) + figures)
         }
-        lines.append("cycles are TSC cycles, feed included; compare only within one run")
-        return lines.joined(separator: "\n")
+        lines.append("TSC cycles, medians, feed included; compare only within one run")
+        return lines
+    }
+
+    private var stageTable: [String] {
+        guard !stages.isEmpty else { return [] }
+        return ["", "ESP alone     octets   out: headers    crypto   in: headers    crypto"]
+            + stages.map { row in
+                String(
+                    format: "          %10d %14.1f %9.1f %13.1f %9.1f", row.innerOctets, row.outboundGlue,
+                    row.outboundCrypto, row.inboundGlue, row.inboundCrypto)
+            }
     }
 }

@@ -45,13 +45,17 @@ struct BenchSite {
     }
 
     /// A host behind the far gateway that tunnel `index` leads to.
-    static func destination(tunnel index: Int) -> IPv4Address { IPv4Address(rawValue: 0x6440_0001 + UInt32(index) * 64) }
+    static func destination(tunnel index: Int) -> IPv4Address {
+        IPv4Address(rawValue: 0x6440_0001 + UInt32(index) * 64)
+    }
 
     /// A host behind the near gateway.
     static let source = IPv4Address(rawValue: 0x0a00_0009)
     private static let nearAddress = IPv4Address(rawValue: 0xc000_0201), farAddress = IPv4Address(rawValue: 0xc000_0202)
 
-    private static func topology(lan: UInt32, wan: IPv4Address, hosts: IPv4Prefix, _ tunnels: [Topology.Tunnel]) -> Topology {
+    private static func topology(lan: UInt32, wan: IPv4Address, hosts: IPv4Prefix, _ tunnels: [Topology.Tunnel])
+        -> Topology
+    {
         let router = IPv4Address(rawValue: lan + 1)
         return Topology(
             ports: [
@@ -61,7 +65,9 @@ struct BenchSite {
             policies: [])
     }
 
-    private static func port(_ name: String, _ role: Topology.Role, _ address: IPv4Address, length: Int) -> Topology.Port {
+    private static func port(_ name: String, _ role: Topology.Role, _ address: IPv4Address, length: Int)
+        -> Topology.Port
+    {
         let addresses = [IPv4InterfaceAddress(address: address, length: length)]
         return Topology.Port(
             name: name, role: role, device: "", addresses: addresses, mtuOctets: mtuOctets, localServices: true)

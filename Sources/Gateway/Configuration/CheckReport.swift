@@ -117,14 +117,17 @@ extension CheckReport.Resolved {
         }
         routes = site.topology.routes.map {
             CheckReport.Route(
-                destination: $0.destination.description, via: $0.via.description, port: shown(site.topology.ports[$0.port].name))
+                destination: $0.destination.description, via: $0.via.description,
+                port: shown(site.topology.ports[$0.port].name))
         }
         neighbors = site.topology.neighbors.map {
             CheckReport.Neighbor(
                 address: $0.address.description, mac: $0.mac.description,
                 port: shown(site.topology.ports[$0.port].name))
         }
-        policies = Direction.allCases.flatMap { site.topology.policiesInOrder($0) }.map { CheckReport.PolicyEntry($0, site) }
+        policies = Direction.allCases.flatMap { site.topology.policiesInOrder($0) }.map {
+            CheckReport.PolicyEntry($0, site)
+        }
         tunnels = site.topology.tunnels.map(CheckReport.Tunnel.init)
     }
 }

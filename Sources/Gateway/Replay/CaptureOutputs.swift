@@ -14,9 +14,10 @@ struct CaptureOutputs: ~Copyable {
         let writers = UnsafeMutablePointer<CaptureWriter?>.allocate(capacity: max(1, paths.count))
         do {
             for path in paths {
-                unsafe (writers + opened).initialize(to: try path.map { path throws(CaptureError) in
-                    try CaptureWriter(path: path)
-                })
+                unsafe (writers + opened).initialize(
+                    to: try path.map { path throws(CaptureError) in
+                        try CaptureWriter(path: path)
+                    })
                 opened += 1
             }
         } catch {

@@ -45,7 +45,7 @@ public struct Replay: ~Copyable {
         where options.outputs.prefix(index).contains(where: { $0.port == file.port }) {
             throw ReplayError.portTwice(file.port)
         }
-        let written = options.outputs.map(\.path) + [options.dropsPath].compactMap { $0 }
+        let written = options.outputs.map(\.path) + [options.dropsPath, options.reportPath].compactMap { $0 }
         try CaptureFiles.checkDistinct(inputs: options.inputs.map(\.path), outputs: written)
         let inputs = options.inputs.map { file in
             CaptureMerge.Input(port: names.firstIndex(of: file.port) ?? 0, path: file.path)
@@ -85,7 +85,10 @@ public struct Replay: ~Copyable {
     /// broken record processed.
     public mutating func step() throws -> Bool {
         var failure: (any Error)?
-        guard let port = pending?.port ?? merge.peekPort() else { return false }
+        guard let port = pending?.port ?? merge.peekPort() else {
+            _ = try merge.next()  // the end, or an error that peeking does not tell
+            return false
+        }
         do {
             while burst.count < Replay.burst, let next = try nextRecord(of: port) {
                 let earliest = burst.count == 0 ? next.timestampNanoseconds : clock

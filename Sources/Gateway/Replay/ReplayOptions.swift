@@ -23,7 +23,8 @@ public struct ReplayOptions: Sendable {
 
     /// Options.
     public init(
-        inputs: [PortFile], outputs: [PortFile], reportPath: String? = nil, dropsPath: String? = nil, resolve: Bool = false
+        inputs: [PortFile], outputs: [PortFile], reportPath: String? = nil, dropsPath: String? = nil,
+        resolve: Bool = false
     ) {
         self.inputs = inputs
         self.outputs = outputs
@@ -59,7 +60,7 @@ public enum ReplayError: Error, CustomStringConvertible, Sendable {
     public var exitCode: ExitCode {
         switch self {
         case .unknownPort, .portTwice: .usage
-        case .reportUnwritable: .io
+        case .reportUnwritable: .cannotCreate
         case .notConserved: .software
         }
     }
