@@ -40,7 +40,7 @@ extension Worker {
         let sender = route(packet.senderAddress)
         guard packet.senderAddress != 0, sender.kind == .protected || sender.kind == .unprotected,
             Int(sender.port) == port, sender.gateway == RouteEntry.onLink || isPinned(packet.senderAddress, port),
-            isUnicast(packet.senderMAC)
+            Worker.isUnicast(packet.senderMAC)
         else { return }
         let key = NeighborKey(port: UInt16(truncatingIfNeeded: port), address: packet.senderAddress)
         guard let index = insert ? neighbors.findOrInsert(key) : neighbors.find(key),
@@ -53,11 +53,11 @@ extension Worker {
         release(index)
     }
 
-    private func isPinned(_ address: UInt32, _ port: Int) -> Bool {
+    private mutating func isPinned(_ address: UInt32, _ port: Int) -> Bool {
         neighbors.find(NeighborKey(port: UInt16(truncatingIfNeeded: port), address: address)) != nil
     }
 
-    private func isUnicast(_ mac: MACAddress) -> Bool { mac.rawValue != 0 && mac.rawValue >> 40 & 1 == 0 }
+    private static func isUnicast(_ mac: MACAddress) -> Bool { mac.rawValue != 0 && mac.rawValue >> 40 & 1 == 0 }
 
     /// Turns the question into the answer where it lies.
     private mutating func answer(_ packet: ARPPacket, _ mbuf: Mbuf, _ port: Int) {

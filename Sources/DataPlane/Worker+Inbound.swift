@@ -83,7 +83,7 @@ extension Worker {
     private mutating func admit(_ packet: InboundPacket, _ frame: ReceivedESP) -> DropReason? {
         guard let header = IPv4Header(packet.bytes), header.isWellFormed else { return .malformed }
         guard !isMartian(header) else { return .martian }
-        if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !combineECN(header, frame.typeOfService & 3) {
+        if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !Worker.combineECN(header, frame.typeOfService & 3) {
             return .ecnViolation
         }
         let tunnel = tunnels[Int(packet.tunnel)]
@@ -98,7 +98,7 @@ extension Worker {
 
     /// RFC 6040 4.2, figure 4. False when the outer mark says congestion and the inner packet can't carry that.
     @inline(never)
-    private func combineECN(_ inner: IPv4Header, _ outer: UInt8) -> Bool {
+    private static func combineECN(_ inner: IPv4Header, _ outer: UInt8) -> Bool {
         switch (inner.typeOfService & 3, outer) {
         case (0, 3): return false
         case (0, _): return true
@@ -111,14 +111,14 @@ extension Worker {
 
     /// Seen from outside: source in the remote subnets, destination in the local ones.
     @inline(__always)
-    private func allows(_ tunnel: TunnelEntry, _ header: IPv4Header) -> Bool {
+    private mutating func allows(_ tunnel: TunnelEntry, _ header: IPv4Header) -> Bool {
         let local = Int(tunnel.firstSelector), remote = local &+ Int(tunnel.localSelectors)
         return contains(header.destination, local, Int(tunnel.localSelectors))
             && contains(header.source, remote, Int(tunnel.remoteSelectors))
     }
 
     @inline(__always)
-    private func contains(_ address: UInt32, _ first: Int, _ count: Int) -> Bool {
+    private mutating func contains(_ address: UInt32, _ first: Int, _ count: Int) -> Bool {
         var index = first
         while index < first &+ count {
             if selectors[index].contains(address) { return true }
@@ -130,16 +130,17 @@ extension Worker {
     /// RFC 4301 5.2, step 3: clear text comes in only where a policy says bypass; and echo for a port's own address.
     @inline(never)
     mutating func admitOutside() {
+        policies.removeAll()
         var index = 0
         while index < outside.count {
-            crossing[index] = UInt32(truncatingIfNeeded: index)
+            policies.append(index)
             index &+= 1
         }
-        unsafe classify(outside, outside.count, inboundPolicies)
+        unsafe policies.classify(outside, inboundPolicies)
         index = 0
         while index < outside.count {
             let slot = outside[index]
-            switch PolicyResult(rawValue: verdictOf[index]).action {
+            switch policies.verdict(index).action {
             case .bypass: inside.append(slot)
             case .discard: drop(slot.mbuf, .policyDiscard)
             case .protect: drop(slot.mbuf, .unprotected)

@@ -9,7 +9,7 @@ extension Worker {
     /// the route table and the SPD like any packet.
     @inline(never)
     mutating func deliver(_ slot: PacketSlot, _ route: RouteEntry) {
-        guard ports[Int(route.port)].localServices, isEchoRequest(slot) else { return drop(slot.mbuf, .noPolicy) }
+        guard ports[Int(route.port)].localServices, Worker.isEchoRequest(slot) else { return drop(slot.mbuf, .noPolicy) }
         answerEcho(slot, answersPort: PacketSlot.noPort)
     }
 
@@ -18,12 +18,12 @@ extension Worker {
     mutating func serveOutside(_ slot: PacketSlot) {
         let route = route(UInt32(bigEndian: slot.key.destination))
         guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices,
-            isEchoRequest(slot)
+            Worker.isEchoRequest(slot)
         else { return drop(slot.mbuf, .noPolicy) }
         answerEcho(slot, answersPort: slot.ingress)
     }
 
-    private func isEchoRequest(_ slot: PacketSlot) -> Bool {
+    private static func isEchoRequest(_ slot: PacketSlot) -> Bool {
         guard let header = IPv4Header(slot.ip), header.ipProtocol == IPProtocol.icmp, !header.isFragment,
             let message = ICMPv4Message(slot.ip.dropFirst(header.headerLength))
         else { return false }
@@ -65,7 +65,7 @@ extension Worker {
     @inline(never)
     mutating func originateError(about slot: PacketSlot, type: UInt8, code: UInt8, mtu: UInt16) {
         guard slot.ingress != PacketSlot.originated, let cause = IPv4Header(slot.ip), !cause.isLaterFragment,
-            !tellsOfError(cause), originated.count < originated.capacity
+            !Worker.tellsOfError(cause), originated.count < originated.capacity
         else { return }
         let from = sourceOfError(slot)
         guard from != 0, errorMessages.take(now: now), let mbuf = pool.allocate() else { return }
@@ -83,7 +83,7 @@ extension Worker {
         originate(mbuf, bytes, answersPort: PacketSlot.noPort)
     }
 
-    private func tellsOfError(_ header: IPv4Header) -> Bool {
+    private static func tellsOfError(_ header: IPv4Header) -> Bool {
         guard header.ipProtocol == IPProtocol.icmp,
             let message = ICMPv4Message(header.bytes.dropFirst(header.headerLength))
         else { return false }
@@ -91,7 +91,7 @@ extension Worker {
     }
 
     /// The address of the port the cause came in by; for what came through a tunnel, one that the tunnel covers.
-    private func sourceOfError(_ slot: PacketSlot) -> UInt32 {
+    private mutating func sourceOfError(_ slot: PacketSlot) -> UInt32 {
         if slot.tunnel != PacketSlot.noTunnel { return tunnels[Int(slot.tunnel)].ownAddress }
         return ports[Int(slot.ingress)].address
     }

@@ -11,17 +11,17 @@ extension Worker {
     @inline(__always)
     mutating func forwardInside() {
         lookUpRoutes()
-        let crossings = sortByRoute()
-        if crossings > 0 {
-            unsafe classify(inside, crossings, outboundPolicies)
-            cross(crossings)
+        sortByRoute()
+        if policies.count > 0 {
+            unsafe policies.classify(inside, outboundPolicies)
+            cross()
             if outbound.count > 0 { protect() }
         }
         inside.removeAll()
     }
 
     @inline(__always)
-    private func lookUpRoutes() {
+    private mutating func lookUpRoutes() {
         var index = 0
         while index < inside.count {
             addresses[index] = UInt32(bigEndian: inside[index].key.destination)
@@ -31,59 +31,31 @@ extension Worker {
             fib, addresses.unsafePointer(at: 0), hops.unsafePointer(at: 0), UInt32(truncatingIfNeeded: inside.count))
     }
 
-    /// Deals with what stays inside, and lists what crosses the boundary; returns how many that are.
+    /// Deals with what stays inside, and lists what crosses the boundary.
     @inline(__always)
-    private mutating func sortByRoute() -> Int {
-        var crossings = 0
+    private mutating func sortByRoute() {
+        policies.removeAll()
         var index = 0
         while index < inside.count {
             let route = routes[Int(hops[index])]
             switch route.kind {
-            case .none, .unprotected:
-                crossing[crossings] = UInt32(truncatingIfNeeded: index)
-                crossings &+= 1
+            case .none, .unprotected: policies.append(index)
             case .protected: forward(inside[index], route)
             case .local: deliver(inside[index], route)
             case .broadcast: drop(inside[index].mbuf, .martian)
             }
             index &+= 1
         }
-        return crossings
-    }
-
-    /// Asks the SPD about the packets that `crossing` lists: `verdictOf[i]` is the result for `crossing[i]`.
-    ///
-    /// Neighbours that no policy can tell apart are asked about once: traffic comes in runs.
-    @inline(__always)
-    func classify(_ list: borrowing PacketSlots, _ count: Int, _ classifier: UnsafeMutableRawPointer) {
-        var distinct = 0
-        var index = 0
-        while index < count {
-            let slot = Int(crossing[index])
-            if index == 0 || !list[slot].hasSameKey(as: list[Int(crossing[index &- 1])]) {
-                unsafe keys[distinct] = unsafe list.unsafeKey(slot)
-                distinct &+= 1
-            }
-            verdictOf[index] = UInt32(truncatingIfNeeded: distinct &- 1)
-            index &+= 1
-        }
-        unsafe cdpdk_classify(
-            classifier, keys.unsafePointer(at: 0), results.unsafePointer(at: 0), UInt32(truncatingIfNeeded: distinct))
-        index = 0
-        while index < count {
-            verdictOf[index] = results[Int(verdictOf[index])]
-            index &+= 1
-        }
     }
 
     /// The SPD's verdict on each packet that crosses.
     @inline(__always)
-    private mutating func cross(_ count: Int) {
+    private mutating func cross() {
         var index = 0
-        while index < count {
-            let position = Int(crossing[index])
+        while index < policies.count {
+            let position = Int(policies.positions[index])
             let slot = inside[position]
-            let result = PolicyResult(rawValue: verdictOf[index])
+            let result = policies.verdict(index)
             switch result.action {
             case .protect: protect(slot, position, tunnels[result.tunnel])
             case .discard: drop(slot.mbuf, .policyDiscard)

@@ -62,13 +62,13 @@ extension Worker {
     }
 
     @inline(__always)
-    private func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
+    private mutating func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
         (destination.rawValue ^ ports[port].mac) & ports[port].macMask == 0 || destination == .broadcast
     }
 
     /// RFC 1812 5.3.7: addresses that no packet on a link may carry; and our own as a source, which somebody forged.
     @inline(__always)
-    func isMartian(_ header: IPv4Header) -> Bool {
+    mutating func isMartian(_ header: IPv4Header) -> Bool {
         let source = header.source, destination = header.destination
         let first = source >> 24, last = destination >> 24
         // 0/8 wraps round to the largest number; 224/4 and above are multicast and reserved.
@@ -78,11 +78,11 @@ extension Worker {
 
     /// Whether an address is one of the gateway's.
     @inline(never)
-    func isOwn(_ address: UInt32) -> Bool { route(address).kind == .local }
+    mutating func isOwn(_ address: UInt32) -> Bool { route(address).kind == .local }
 
     /// One address in the route table, for the rare cases; bursts look theirs up together.
     @inline(never)
-    func route(_ address: UInt32) -> RouteEntry {
+    mutating func route(_ address: UInt32) -> RouteEntry {
         var address = address
         var hop: UInt64 = 0
         unsafe cdpdk_fib_lookup(fib, &address, &hop, 1)
@@ -126,7 +126,7 @@ extension Worker {
     }
 
     /// Our index of the port that a buffer says it came in by.
-    private func portIndex(of mbuf: Mbuf) -> UInt16 {
+    private mutating func portIndex(of mbuf: Mbuf) -> UInt16 {
         var index = 0
         while index < ports.count {
             if ports[index].id == mbuf.port { return UInt16(truncatingIfNeeded: index) }

@@ -72,7 +72,7 @@ extension Worker {
     }
 
     @inline(__always)
-    private func octets(_ port: Int) -> Int {
+    private mutating func octets(_ port: Int) -> Int {
         var octets = 0
         var index = 0
         while index < queues[port].count {
@@ -97,7 +97,7 @@ extension Worker {
     }
 
     /// Publishes how many packets the worker holds.
-    func showInFlight() {
+    mutating func showInFlight() {
         var count = heldCount
         for port in 0..<ports.count { count += queues[port].count }
         block.set(count, .inFlight)
