@@ -1,5 +1,6 @@
 import Testing
-import Wire
+
+@testable import Wire
 
 @Suite("Packet bytes")
 struct PacketBytesTests {
@@ -81,6 +82,14 @@ struct PacketBytesTests {
         await #expect(processExitsWith: .failure) {
             var octets = [UInt8](repeating: 0, count: 16)
             octets.withPacketBytes { $0.dropFirst(8).store(0 as UInt8, at: -1) }
+        }
+    }
+
+    @Test("an offset so large that its end wraps around traps")
+    func trapsWhereTheEndWraps() async {
+        await #expect(processExitsWith: .failure) {
+            var octets = [UInt8](repeating: 0, count: 16)
+            octets.withPacketBytes { $0.check(Int.max - 3, 8) }
         }
     }
 
