@@ -46,6 +46,19 @@ struct ICMPv4MessageTests {
         }
     }
 
+    // RFC 1071 1: the ones' complement of a sum of nothing but zeros is all ones, and zero would not verify.
+    @Test("an echo reply of zeros alone is intact", arguments: [8, 9, 64])
+    func echoReplyOfZeros(count: Int) {
+        var message = octets("08 00 f7ff") + [UInt8](repeating: 0, count: count - 4)
+        message.withPacketBytes { bytes in
+            let echo = ICMPv4Message(bytes)
+            #expect(echo?.isIntact == true)
+            echo?.becomeEchoReply()
+            #expect(echo?.isIntact == true)
+        }
+        #expect(message == octets("00 00 ffff") + [UInt8](repeating: 0, count: count - 4))
+    }
+
     // RFC 1191 4
     @Test("an error has its MTU in the low half of the second word, and a checksum over its quote")
     func fragmentationNeeded() {
