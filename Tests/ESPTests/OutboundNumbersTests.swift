@@ -103,4 +103,19 @@ struct OutboundNumbersTests {
         #expect(sent.failures == .init(repeating: .sequenceExhausted, count: 37))
         #expect(pair.outboundState.sequence == OutboundNumbersTests.last)
     }
+
+    // RFC 4106 3.1: an IV must not come back under one key.
+    @Test("the last IV goes out and nothing after it")
+    func lastVector() throws {
+        let pair = try AssociationPair(seed: 6, granted: 0)
+        var bench = try Bench()
+        pair.outbound.with { association in
+            association.resume(behindSequence: 0, behindInitializationVector: .max - 2)
+            association.grant(sequence: 100, initializationVector: .max)
+        }
+        let sent = OutboundNumbersTests.send(5, under: pair, &bench)
+        #expect(sent.vectors == [.max - 1, .max] && sent.sequences == [1, 2])
+        #expect(sent.failures == .init(repeating: .sequenceExhausted, count: 3))
+        #expect(pair.outboundState.vector == .max)
+    }
 }
