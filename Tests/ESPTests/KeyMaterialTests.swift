@@ -58,4 +58,23 @@ struct KeyMaterialTests {
         let expected = "018f7c3690ac787cd3dbed5a8b203f1c3f9cd4aefe70939d87496104d80d96a3"
         #expect(material.fingerprint.description == expected)
     }
+
+    @Test("no text shows a key, or where it lies")
+    func unprintable() throws {
+        struct Holder { let name = "site-b", key: KeyMaterial }
+        let material = try #require(KeyMaterial(hexadecimal: "0x" + KeyMaterialTests.digits))
+        let address = unsafe String(UInt(bitPattern: material.secret), radix: 16)
+        for subject: Any in [material, Holder(key: material), [material], Optional(material) as Any] {
+            var dumped = ""
+            dump(subject, to: &dumped)
+            for text in [dumped, String(describing: subject), String(reflecting: subject), "\(subject)"] {
+                #expect(!text.contains(address) && !text.contains("secret"))
+                for octet in KeyMaterialTests.octets(of: material) where octet > 9 {
+                    #expect(!text.contains(" \(octet)"))
+                }
+                #expect(!text.lowercased().contains(KeyMaterialTests.digits.prefix(6)))
+            }
+        }
+        #expect(Mirror(reflecting: material).children.isEmpty)
+    }
 }
