@@ -18,11 +18,11 @@ struct IPv4HeaderTests {
         return header
     }
 
-    /// A packet of 4 octets of payload whose header carries `options`, padded to a word with `fill`.
-    private static func packet(options: [UInt8], fill: UInt8 = 0) -> [UInt8] {
-        let options = options + [UInt8](repeating: fill, count: -options.count & 3)
+    /// A packet whose header carries `options`, padded to a word with ends of options.
+    private static func packet(options: [UInt8], payload: [UInt8] = [1, 2, 3, 4]) -> [UInt8] {
+        let options = options + [UInt8](repeating: 0, count: -options.count & 3)
         let length = 20 + options.count
-        var packet = octets("4500 0000 1234 0000 40 11 0000 0a000101 0a000202") + options + [1, 2, 3, 4]
+        var packet = octets("4500 0000 1234 0000 40 11 0000 0a000101 0a000202") + options + payload
         packet[0] = 0x40 | UInt8(length / 4)
         packet[3] = UInt8(packet.count)
         return mended(packet, length: length)
@@ -149,6 +149,8 @@ struct IPv4HeaderTests {
         ])
     func badOptions(text: String) {
         #expect(IPv4HeaderTests.isWellFormed(IPv4HeaderTests.packet(options: octets(text))) == false)
+        // With nothing behind the header, where a look beyond it would trap.
+        #expect(IPv4HeaderTests.isWellFormed(IPv4HeaderTests.packet(options: octets(text), payload: [])) == false)
     }
 
     @Test("an option that reaches to the last of 40 octets, and one that reaches beyond")

@@ -69,6 +69,8 @@ struct Bench: ~Copyable {
         outbound.prepare()
         crypto.submit(outbound)
         precondition(crypto.collect() == outbound.jobs.count)
+        let good = (0..<packets.count).filter { outbound[$0].failure == nil }
+        precondition(good == (0..<outbound.jobs.count).map { unsafe outbound.jobs[$0].pointee.packet })
         return (0..<packets.count).map { index in
             let packet = outbound[index]
             precondition(packet.tag == index + 100 && packet.nextHop == 7)
