@@ -53,6 +53,11 @@ public final class KeyMaterial: @unchecked Sendable {
     var saltWord: UInt32 { unsafe secret.loadUnaligned(fromByteOffset: KeyMaterial.keyOctets, as: UInt32.self) }
 }
 
+extension KeyMaterial: CustomReflectable {
+    /// Empty, so that `dump` and debuggers' reflection of whatever holds a key show neither it nor where it lies.
+    public var customMirror: Mirror { Mirror(self, children: EmptyCollection<Mirror.Child>()) }
+}
+
 private func hexadecimalValue(_ digit: UInt8) -> UInt8? {
     switch digit {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): digit - UInt8(ascii: "0")

@@ -122,16 +122,18 @@ public struct OutboundBurst: ~Copyable {
         }
 
         // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. Both ceilings are on disk.
-        let sequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed) &+ 1
-        let vector = unsafe association.pointee.initializationVector.load(ordering: .relaxed) &+ 1
-        if unsafe sequence > association.pointee.sequenceCeiling
-            || vector > association.pointee.initializationVectorCeiling
+        let lastSequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed)
+        let lastVector = unsafe association.pointee.initializationVector.load(ordering: .relaxed)
+        if unsafe lastSequence >= association.pointee.sequenceCeiling
+            || lastVector >= association.pointee.initializationVectorCeiling
         {
             guard unsafe association.pointee.refreshCeilings() else {
                 unsafe packet.pointee.failure = .sequenceExhausted
                 return
             }
         }
+        // Both are below a ceiling, so neither sum can wrap.
+        let sequence = lastSequence &+ 1, vector = lastVector &+ 1
         unsafe association.pointee.sequenceNumber.store(sequence, ordering: .relaxed)
         unsafe association.pointee.initializationVector.store(vector, ordering: .relaxed)
 

@@ -1,4 +1,5 @@
 import CIPsecMB
+import Wire
 
 /// The crypto stage in software: AES-128-GCM by libipsec-mb's direct calls, one worker's own.
 ///
@@ -39,7 +40,7 @@ public struct SoftwareGCM: ~Copyable {
             unsafe withUnsafePointer(to: &job.pointee.nonce) { nonce in
                 unsafe cipsecmb_gcm128_encrypt(
                     manager, job.pointee.key, context, job.pointee.text, UInt64(job.pointee.length), nonce,
-                    job.pointee.associatedData, job.pointee.icv)
+                    job.pointee.associatedData, UInt64(ESPHeader.headerOctets), job.pointee.icv)
             }
             index &+= 1
         }
@@ -55,7 +56,7 @@ public struct SoftwareGCM: ~Copyable {
                 unsafe withUnsafeMutablePointer(to: &job.pointee.computedICV) { icv in
                     unsafe cipsecmb_gcm128_decrypt(
                         manager, job.pointee.key, context, job.pointee.text, UInt64(job.pointee.length), nonce,
-                        job.pointee.associatedData, icv)
+                        job.pointee.associatedData, UInt64(ESPHeader.headerOctets), icv)
                 }
             }
             index &+= 1

@@ -37,12 +37,12 @@ public struct ICMPv4Message {
     /// Whether the checksum over the whole message holds.
     public var isIntact: Bool { InternetChecksum.sum(bytes) == 0xffff }
 
-    /// Turns an echo request into its reply, checksum included.
+    /// Turns an intact echo request into its reply, checksum included.
     public func becomeEchoReply() {
-        let old = bytes.word16(at: 0)
         bytes.store(Kind.echoReply, at: 0)
-        let checksum = InternetChecksum.updated(bytes.word16(at: 2), from: old, to: bytes.word16(at: 0))
-        bytes.store(word: checksum, at: 2)
+        // Summed anew: a reply may be all zeros, for which following the change (RFC 1624) gives 0 instead of 0xffff.
+        bytes.store(UInt16(0), at: 2)
+        bytes.store(word: ~InternetChecksum.sum(bytes), at: 2)
     }
 
     /// Writes the header of an error whose quote is already behind it, checksum included.

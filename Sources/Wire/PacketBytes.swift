@@ -33,7 +33,10 @@ public struct PacketBytes: @unchecked Sendable {
 
     @inlinable
     @inline(__always)
-    func check(_ offset: Int, _ width: Int) { precondition(offset >= 0 && offset &+ width <= count) }
+    func check(_ offset: Int, _ width: Int) {
+        // The sum traps when it overflows: wrapped around, it would let the largest offsets through.
+        precondition(offset >= 0 && offset + width <= count)
+    }
 
     /// One octet.
     @inlinable

@@ -1,0 +1,123 @@
+import IPsec
+import Wire
+
+@testable import ESP
+
+/// What became of a packet.
+enum Verdict: Equatable {
+    case passed([UInt8])
+    case dropped(DropReason)
+
+    var octets: [UInt8] {
+        if case .passed(let octets) = self { octets } else { [] }
+    }
+}
+
+/// Packet buffers of 2048 octets, as a port's memory pool has them.
+@safe
+final class BufferPool {
+    static let octets = 2048
+    private let memory: UnsafeMutableRawBufferPointer
+
+    init(count: Int) {
+        unsafe memory = .allocate(byteCount: count * BufferPool.octets, alignment: 64)
+    }
+
+    deinit { unsafe memory.deallocate() }
+
+    /// A buffer filled with 0xa5, the packet at `offset`; its octets that nobody wrote show.
+    func filled(_ index: Int, with packet: [UInt8], at offset: Int) -> PacketBytes {
+        let start = index * BufferPool.octets
+        let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + BufferPool.octets])
+        unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0xa5)
+        unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset...]).copyBytes(from: packet)
+        guard let address = buffer.baseAddress else { preconditionFailure("no buffer") }
+        return unsafe PacketBytes(unsafeStart: address, count: BufferPool.octets)
+    }
+}
+
+extension PacketBytes {
+    /// `array`, without a call for each octet.
+    var octets: [UInt8] {
+        unsafe [UInt8](UnsafeRawBufferPointer(start: unsafePointer(at: 0), count: count))
+    }
+}
+
+/// A worker's bursts, its crypto stage and its buffers: packets in, verdicts out, in the same order.
+struct Bench: ~Copyable {
+    static let capacity = 32
+    var crypto: SoftwareGCM
+    var outbound = OutboundBurst(capacity: Bench.capacity)
+    var inbound = InboundBurst(capacity: Bench.capacity)
+    let buffers = BufferPool(count: Bench.capacity)
+
+    init() throws {
+        guard let crypto = SoftwareGCM() else { throw NoCrypto() }
+        self.crypto = crypto
+    }
+
+    /// Protects a burst. What passed is the whole outer packet. `headRoom` is what lies before the inner packet.
+    mutating func send(_ packets: [(inner: [UInt8], pair: AssociationPair, headRoom: Int)]) -> [Verdict] {
+        outbound.removeAll()
+        var filled: [PacketBytes] = []
+        for (index, packet) in packets.enumerated() {
+            filled.append(buffers.filled(index, with: packet.inner, at: packet.headRoom))
+            outbound.append(
+                buffer: filled[index], offset: packet.headRoom, length: packet.inner.count,
+                association: packet.pair.outbound, tag: index + 100)
+        }
+        outbound.prepare()
+        crypto.submit(outbound)
+        precondition(crypto.collect() == outbound.jobs.count)
+        let good = (0..<packets.count).filter { outbound[$0].failure == nil }
+        precondition(good == (0..<outbound.jobs.count).map { unsafe outbound.jobs[$0].pointee.packet })
+        return (0..<packets.count).map { index in
+            let packet = outbound[index]
+            precondition(packet.tag == index + 100 && packet.nextHop == 7)
+            if let reason = packet.failure { return .dropped(reason) }
+            return .passed(filled[index].dropFirst(packet.offset).prefix(packet.length).octets)
+        }
+    }
+
+    /// Protects a burst with room enough.
+    mutating func send(_ inner: [[UInt8]], under pair: AssociationPair) -> [Verdict] {
+        send(inner.map { ($0, pair, OutboundBurst.headOctets) })
+    }
+
+    /// Opens a burst of ESP packets, without outer headers. What passed is the inner packet.
+    mutating func receive(_ packets: [(esp: [UInt8], pair: AssociationPair)]) -> [Verdict] {
+        inbound.removeAll()
+        for (index, packet) in packets.enumerated() {
+            inbound.append(
+                bytes: buffers.filled(index, with: packet.esp, at: 0).prefix(packet.esp.count),
+                association: packet.pair.inbound, tag: index + 100)
+        }
+        inbound.prepare()
+        crypto.submit(inbound)
+        precondition(crypto.collect() == inbound.jobs.count)
+        inbound.finish()
+        return (0..<packets.count).map { index in
+            let packet = inbound[index]
+            precondition(packet.tag == index + 100 && packet.tunnel == 3)
+            if let reason = packet.failure { return .dropped(reason) }
+            return .passed(packet.bytes.octets)
+        }
+    }
+
+    /// Opens one ESP packet.
+    mutating func receive(_ esp: [UInt8], under pair: AssociationPair) -> Verdict { receive([(esp, pair)])[0] }
+
+    /// `count` ESP packets of `pair` with the next sequence numbers, around inner packets of `octets` octets.
+    mutating func espPackets(
+        _ count: Int, octets: Int = 40, of pair: AssociationPair, using random: inout SplitMix64
+    ) -> [[UInt8]] {
+        var packets: [[UInt8]] = []
+        while packets.count < count {
+            let inner = (0..<min(Bench.capacity, count - packets.count)).map { _ in
+                innerPacket(octets: octets, using: &random)
+            }
+            packets += send(inner, under: pair).map { [UInt8]($0.octets.dropFirst(20)) }
+        }
+        return packets
+    }
+}
