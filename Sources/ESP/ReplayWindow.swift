@@ -59,12 +59,6 @@ public struct ReplayWindow: ~Copyable {
         return nil
     }
 
-    /// Forgets everything, as if no packet had come.
-    mutating func reset() {
-        highest = 0
-        unsafe words.update(repeating: 0, count: Int(wordMask) + 1)
-    }
-
     /// Clears the words that the right edge passes; a jump beyond the whole ring clears each of them once.
     @inline(__always)
     private mutating func advance(to number: UInt64) {

@@ -109,12 +109,16 @@ public struct IPv4Header {
     }
 
     /// One hop less, with the checksum brought along (RFC 1624). The caller has checked that TTL is at least 1.
+    ///
+    /// One load and one store of TTL, protocol and checksum together: a load of two octets just after a store of one of them
+    /// would wait for the store to leave the core's buffer.
     @inlinable
     @inline(__always)
     public func decrementTimeToLive() {
-        let old = bytes.word16(at: Offset.timeToLive)
-        bytes.store(timeToLive &- 1, at: Offset.timeToLive)
-        updateChecksum(from: old, to: bytes.word16(at: Offset.timeToLive))
+        let old = bytes.uint32(at: Offset.timeToLive)
+        let fields = UInt16(truncatingIfNeeded: old >> 16)
+        let checksum = InternetChecksum.updated(UInt16(truncatingIfNeeded: old), from: fields, to: fields &- 0x0100)
+        bytes.store(UInt32(fields &- 0x0100) << 16 | UInt32(checksum), at: Offset.timeToLive)
     }
 
     /// Replaces the ECN bits (RFC 3168 section 5), checksum included.

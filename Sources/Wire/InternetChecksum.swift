@@ -44,7 +44,8 @@ public enum InternetChecksum {
         return UInt16(truncatingIfNeeded: (sum & 0xffff) &+ (sum >> 16))
     }
 
-    /// The checksum after a 16-bit field it covers changed, RFC 1624 equation 3. All as they lie in memory.
+    /// The checksum after a 16-bit field it covers changed, RFC 1624 equation 3. All three in the same byte
+    /// order.
     @inlinable
     @inline(__always)
     public static func updated(_ checksum: UInt16, from old: UInt16, to new: UInt16) -> UInt16 {

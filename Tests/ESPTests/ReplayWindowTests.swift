@@ -102,15 +102,6 @@ struct ReplayWindowTests {
         #expect(window.mark(60) == .late)
     }
 
-    @Test("reset forgets everything")
-    func reset() {
-        var window = ReplayWindow(size: 128)
-        for number: UInt64 in 1...1000 { _ = window.mark(number) }
-        window.reset()
-        #expect(window.highest == 0)
-        for number: UInt64 in 1...128 { #expect(window.mark(number) == nil) }
-    }
-
     @Test("agrees with a plain set", arguments: sizes, [1 as UInt64, 2, 3])
     func agreesWithPlainSet(size: Int, seed: UInt64) {
         var random = SplitMix64(seed: seed ^ UInt64(size) << 32)
