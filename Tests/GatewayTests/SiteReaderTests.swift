@@ -2,6 +2,7 @@ import ESP
 import Foundation
 import IPsec
 import Testing
+import Wire
 
 @testable import Gateway
 
@@ -22,7 +23,7 @@ struct SiteReaderTests {
         #expect(site.topology.ports.map(\.localServices) == [true, true])
         #expect(site.topology.ports[1].addresses.map(\.description) == ["192.0.2.1/24", "192.0.2.3/24"])
         #expect(site.topology.routes.map(\.port) == [1])
-        #expect(site.topology.neighbors.first?.mac == [2, 0, 0, 0, 0, 0xfe])
+        #expect(site.topology.neighbors.first?.mac == MACAddress(rawValue: 0x0200_0000_00fe))
         #expect(site.topology.tunnels.map(\.innerMTUOctets) == [1446, 1446])
         #expect(site.topology.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
         #expect(site.topology.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
