@@ -3,13 +3,17 @@
 #include "cdpdk.h"
 
 #include <pthread.h>
+#include <rte_log.h>
 #include <rte_version.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 
 int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
     cpu_set_t before;
     int known = pthread_getaffinity_np(pthread_self(), sizeof before, &before);
+    // Its default is standard output, which belongs to what commands print.
+    rte_openlog_stream(stderr);
     int result = rte_eal_init(count, arguments);
     if (keep_affinity && known == 0) pthread_setaffinity_np(pthread_self(), sizeof before, &before);
     return result < 0 ? -rte_errno : result;

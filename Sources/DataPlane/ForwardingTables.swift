@@ -96,30 +96,27 @@ public final class ForwardingTables: @unchecked Sendable {
     /// SAs of tunnel `i`.
     public let outbound: [OutboundAssociationReference]
     public let inbound: [InboundAssociationReference]
-    private let keys: KeyRing
+    private let keys: ExpandedKeys
 
     /// Builds the tables. `workers` share the SAs out among themselves. Names must be unique in the process.
     public init(_ topology: Topology, workers: Int, name: String) throws(DataPlaneError) {
         var plan = RoutePlan(topology)
         let routes = plan.compile()
-        let keys = KeyRing()
+        guard var keys = ExpandedKeys(capacity: max(1, 2 * topology.tunnels.count)) else { throw .noCrypto }
         var outbound: [OutboundAssociationReference] = []
         var inbound: [InboundAssociationReference] = []
         for (index, tunnel) in topology.tunnels.enumerated() {
-            guard let sending = keys.expand(tunnel.outbound.key), let receiving = keys.expand(tunnel.inbound.key) else {
-                throw .noCrypto
-            }
             let nextHop = plan.nextHop(towards: tunnel.remoteAddress)
             outbound.append(
                 OutboundAssociationReference(
                     OutboundSecurityAssociation(
-                        key: sending.key, spi: tunnel.outbound.spi, local: tunnel.localAddress,
+                        key: keys.expand(tunnel.outbound.key), spi: tunnel.outbound.spi, local: tunnel.localAddress,
                         remote: tunnel.remoteAddress, nextHop: nextHop, innerMTU: tunnel.innerMTUOctets,
                         owner: index % workers)))
             inbound.append(
                 InboundAssociationReference(
                     InboundSecurityAssociation(
-                        key: receiving.key, local: tunnel.localAddress, remote: tunnel.remoteAddress,
+                        key: keys.expand(tunnel.inbound.key), local: tunnel.localAddress, remote: tunnel.remoteAddress,
                         replayWindow: tunnel.inbound.replayWindowPackets, tunnel: index, owner: index % workers)))
         }
         self.keys = keys
@@ -192,22 +189,5 @@ struct SADView {
             index = (index &+ 1) & mask
         }
         return nil
-    }
-}
-
-/// Owns expanded keys for as long as SAs point at them.
-private final class KeyRing {
-    final class Entry {
-        let key: ExpandedKey
-        init(_ key: consuming ExpandedKey) { self.key = key }
-    }
-
-    private var entries: [Entry] = []
-
-    func expand(_ material: KeyMaterial) -> Entry? {
-        guard let key = ExpandedKey(material) else { return nil }
-        let entry = Entry(key)
-        entries.append(entry)
-        return entry
     }
 }

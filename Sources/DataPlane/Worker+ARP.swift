@@ -101,7 +101,8 @@ extension Worker {
         neighbors.entries[index].dueAt = now + ticksPerSecond
         let port = Int(neighbors.entries[index].port)
         let length = EthernetHeader.octets + ARPPacket.octets
-        guard let mbuf = pool.allocate() else { return }
+        // Who sends to many addresses that nobody has must not make a storm of it.
+        guard arpRequests.take(now: now), let mbuf = pool.allocate() else { return }
         mbuf.setPacket(offset: mbuf.offset, length: length)
         mbuf.timestamp = now
         let own = MACAddress(rawValue: ports[port].mac)

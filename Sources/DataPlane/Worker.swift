@@ -90,6 +90,7 @@ public struct Worker: ~Copyable {
     var echoAnswers: TokenBucket
     var errorMessages: TokenBucket
     var arpAnswers: TokenBucket
+    var arpRequests: TokenBucket
 
     /// A worker that has seen nothing. Throws `.noCrypto`.
     public init(_ plan: WorkerPlan) throws(DataPlaneError) {
@@ -135,6 +136,7 @@ public struct Worker: ~Copyable {
         echoAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
         errorMessages = TokenBucket(rate: 100, burst: 50, ticksPerSecond: ticks)
         arpAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
+        arpRequests = TokenBucket(rate: 1000, burst: 1000, ticksPerSecond: ticks)
         learnStaticNeighbors(plan.topology)
     }
 

@@ -23,7 +23,7 @@ public struct InboundSecurityAssociation: ~Copyable {
 
     /// An SA that has seen nothing. `replayWindow` is a power of two from 64 to 8192.
     public init(
-        key: borrowing ExpandedKey, local: IPv4Address, remote: IPv4Address, replayWindow: Int, tunnel: Int, owner: Int
+        key: ExpandedKey, local: IPv4Address, remote: IPv4Address, replayWindow: Int, tunnel: Int, owner: Int
     ) {
         window = ReplayWindow(size: replayWindow)
         unsafe self.key = unsafe key.table

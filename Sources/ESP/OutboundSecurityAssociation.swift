@@ -45,7 +45,7 @@ public struct OutboundSecurityAssociation: ~Copyable {
 
     /// An SA that has sent nothing and may send nothing before `grant`.
     public init(
-        key: borrowing ExpandedKey, spi: SPI, local: IPv4Address, remote: IPv4Address, nextHop: UInt32, innerMTU: Int,
+        key: ExpandedKey, spi: SPI, local: IPv4Address, remote: IPv4Address, nextHop: UInt32, innerMTU: Int,
         owner: Int
     ) {
         sequenceNumber = Atomic(0)

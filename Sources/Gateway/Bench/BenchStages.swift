@@ -23,9 +23,10 @@ struct BenchStages {
     static func measure(innerOctets: Int, samples: Int) throws -> Row {
         let site = try BenchSite(tunnels: 1)
         let tunnel = site.near.tunnels[0]
-        guard let key = ExpandedKey(tunnel.outbound.key), var crypto = SoftwareGCM() else {
+        guard var keys = ExpandedKeys(capacity: 1), var crypto = SoftwareGCM() else {
             throw DataPlaneError.noCrypto
         }
+        let key = keys.expand(tunnel.outbound.key)
         let sending = OutboundAssociationReference(
             OutboundSecurityAssociation(
                 key: key, spi: tunnel.outbound.spi, local: tunnel.localAddress, remote: tunnel.remoteAddress,

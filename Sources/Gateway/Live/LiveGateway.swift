@@ -27,6 +27,8 @@ public struct LiveGateway: Service {
     public static func run(_ site: Site, reportPath: String?, logger: Logger) async throws {
         // A reader of ours that goes away is its own affair.
         signal(SIGPIPE, SIG_IGN)
+        // Asks for a reload, which this version can't do; its default would end the gateway.
+        signal(SIGHUP, SIG_IGN)
         var configuration = ServiceGroupConfiguration(
             services: [.init(service: LiveGateway(site, reportPath: reportPath, logger: logger))],
             gracefulShutdownSignals: [.sigterm, .sigint],
@@ -52,14 +54,15 @@ public struct LiveGateway: Service {
             announce(data)
             await watch(data, keeper)
         } catch {
-            try await thread.run { data.stop() }
+            _ = try await thread.run { data.stop() }
             throw error
         }
-        let report = try await thread.run {
+        let report = try await thread.run { [logger] in
             data.group.stop()
             data.group.wait()
             let report = Report(data.group)
-            data.stop()
+            let leaked = data.stop()
+            if leaked > 0 { logger.error("\(leaked) packet buffers did not come back") }
             return report
         }
         try conclude(report)
@@ -139,10 +142,12 @@ final class LiveDataPlane: Sendable {
         self.pool = pool
     }
 
-    /// After the workers have returned.
-    func stop() {
+    /// After the workers have returned. Returns how many packet buffers are still out once all ports are closed.
+    func stop() -> Int {
         for port in ports { port.close() }
+        let leaked = pool.inUse
         Environment.stop()
+        return leaked
     }
 }
 

@@ -13,7 +13,7 @@ final class AssociationPair {
     let outbound: OutboundAssociationReference
     let inbound: InboundAssociationReference
     // SAs hold its address.
-    private let key: ExpandedKey
+    private let keys: ExpandedKeys
 
     /// Key, salt and SPI follow from `seed` where they are not given; all numbers are granted.
     init(
@@ -25,8 +25,9 @@ final class AssociationPair {
         self.salt = salt ?? random.octets(4)
         self.spi = SPI(rawValue: spi ?? UInt32.random(in: 256...UInt32.max, using: &random))
         guard let material = unsafe (self.aesKey + self.salt).withUnsafeBytes({ unsafe KeyMaterial($0) }),
-            let key = ExpandedKey(material)
+            var keys = ExpandedKeys(capacity: 1)
         else { throw NoCrypto() }
+        let key = keys.expand(material)
         let local = IPv4Address(rawValue: AssociationPair.local.reduce(0) { $0 << 8 | UInt32($1) })
         let remote = IPv4Address(rawValue: AssociationPair.remote.reduce(0) { $0 << 8 | UInt32($1) })
         outbound = OutboundAssociationReference(
@@ -35,7 +36,7 @@ final class AssociationPair {
         inbound = InboundAssociationReference(
             InboundSecurityAssociation(
                 key: key, local: remote, remote: local, replayWindow: replayWindow, tunnel: 3, owner: 0))
-        self.key = key
+        self.keys = keys
         if granted > 0 { outbound.with { $0.grant(sequence: granted, initializationVector: granted) } }
     }
 
