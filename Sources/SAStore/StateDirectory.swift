@@ -3,7 +3,7 @@ import Glibc
 /// The state directory while this process owns it: nobody else gets it until the value goes or the process ends,
 /// however it ends.
 ///
-/// The lock is a flock(2) on the file `lock`, which the kernel drops with its last descriptor. The same file remembers
+/// The lock is a flock(2) on the file `lock`, which the kernel drops when the process ends. The same file remembers
 /// that a store was completed here, so that a store whose file vanished isn't taken for a new one.
 struct StateDirectory: ~Copyable, Sendable {
     /// As the operator wrote it.
@@ -27,14 +27,21 @@ struct StateDirectory: ~Copyable, Sendable {
             }
             if !StateDirectory.isCompleted(lock) { try StateDirectory.syncParent(of: path, created: created) }
         } catch {
-            close(lock)
+            StateDirectory.release(lock)
             throw error
         }
         self.path = path
         self.lock = lock
     }
 
-    deinit { close(lock) }
+    deinit { StateDirectory.release(lock) }
+
+    /// Unlocks as well as closes: a child that another thread is forking has a duplicate until its exec, and the lock
+    /// would stay with that.
+    private static func release(_ lock: CInt) {
+        _ = flock(lock, LOCK_UN)
+        close(lock)
+    }
 
     /// Whether a store was completed in this directory, by this run or an earlier one.
     var isCompleted: Bool { StateDirectory.isCompleted(lock) }

@@ -74,6 +74,23 @@ struct StoreFileTests {
         #expect(errorOfOpening(directory.state) == nil)
     }
 
+    @Test("a child that another thread forks at that moment does not keep the lock of a store that went")
+    func lockInherited() throws {
+        var store: ReservationStore? = try ReservationStore(directory: directory.state)
+        // Between fork and exec a child has a duplicate of each descriptor.
+        let lock = directory.lock
+        #expect(try store?.vectors(1, key: 1) == 1...1)
+        let descriptor = try #require(
+            (0..<1024).first {
+                (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")) == lock
+            })
+        let duplicate = dup(CInt(descriptor))
+        try #require(duplicate >= 0)
+        defer { close(duplicate) }
+        store = nil
+        #expect(errorOfOpening(directory.state) == nil)
+    }
+
     @Test("an opening that fails leaves no lock behind")
     func lockReleased() throws {
         try makeStore()
