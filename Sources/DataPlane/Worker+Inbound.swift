@@ -83,7 +83,8 @@ extension Worker {
     private mutating func admit(_ packet: InboundPacket, _ frame: ReceivedESP) -> DropReason? {
         guard let header = IPv4Header(packet.bytes), header.isWellFormed else { return .malformed }
         guard !isMartian(header) else { return .martian }
-        if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !Worker.combineECN(header, frame.typeOfService & 3) {
+        if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !Worker.combineECN(header, frame.typeOfService & 3)
+        {
             return .ecnViolation
         }
         let tunnel = tunnels[Int(packet.tunnel)]

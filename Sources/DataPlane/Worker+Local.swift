@@ -9,7 +9,9 @@ extension Worker {
     /// the route table and the SPD like any packet.
     @inline(never)
     mutating func deliver(_ slot: PacketSlot, _ route: RouteEntry) {
-        guard ports[Int(route.port)].localServices, Worker.isEchoRequest(slot) else { return drop(slot.mbuf, .noPolicy) }
+        guard ports[Int(route.port)].localServices, Worker.isEchoRequest(slot) else {
+            return drop(slot.mbuf, .noPolicy)
+        }
         answerEcho(slot, answersPort: PacketSlot.noPort)
     }
 

@@ -26,6 +26,9 @@ public struct Failure: Sendable {
         case let error as UsedKeys:
             message = "\(error)"
             exitCode = .configuration
+        case let error as KeyFileError:
+            message = "\(error)"
+            exitCode = error.exitCode
         case let error as StoreError:
             message = "state store: \(error)"
             if case .inaccessible(_, let code) = error, code == EACCES || code == EPERM {

@@ -6,7 +6,7 @@ struct VPNGateway: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vpn-gw",
         abstract: "A userspace IPsec gateway over DPDK.",
-        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self],
+        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self, Keygen.self],
         defaultSubcommand: Run.self)
 }
 

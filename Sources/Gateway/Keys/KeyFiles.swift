@@ -1,0 +1,77 @@
+import ESP
+import Foundation
+
+/// Makes keys: KEYMAT for AES-128-GCM, 16 octets of key and 4 of salt (RFC 4106 section 8.1), as key files hold it.
+public enum KeyFiles {
+    /// Names of the two ends of a tunnel, which become directories.
+    public struct Ends: Sendable {
+        let near: String
+        let far: String
+
+        /// Nil unless both are plain names that differ.
+        public init?(near: String, far: String) {
+            guard near != far, [near, far].allSatisfy(Ends.isPlain) else { return nil }
+            self.near = near
+            self.far = far
+        }
+
+        private static func isPlain(_ name: String) -> Bool {
+            !name.isEmpty && !name.hasPrefix(".") && name.utf8.count <= 64
+                && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) }
+        }
+    }
+
+    /// One key as text: "0x" and 40 digits. From the kernel's random generator.
+    public static func makeKey() -> String {
+        var generator = SystemRandomNumberGenerator()
+        let digits = Array("0123456789abcdef".utf8)
+        let octets = (0..<KeyMaterial.octets).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        return "0x" + String(decoding: octets.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+
+    /// Writes a tunnel's two keys for both ends below `directory`: `NEAR/FAR-out.key` and `-in.key`, `FAR/NEAR-out.key` and
+    /// `-in.key`, mode 0600 in directories of mode 0700. Overwrites nothing. Returns the four paths.
+    public static func write(for ends: Ends, below directory: String) throws(KeyFileError) -> [String] {
+        let there = makeKey(), back = makeKey()
+        let files = [
+            (ends.near, "\(ends.far)-out.key", there), (ends.near, "\(ends.far)-in.key", back),
+            (ends.far, "\(ends.near)-out.key", back), (ends.far, "\(ends.near)-in.key", there),
+        ]
+        for name in ["", ends.near, ends.far] { try makeDirectory(directory + (name.isEmpty ? "" : "/" + name)) }
+        var written: [String] = []
+        for (end, name, key) in files {
+            let path = "\(directory)/\(end)/\(name)"
+            try writeNew(key + "\n", to: path)
+            written.append(path)
+        }
+        return written
+    }
+
+    private static func makeDirectory(_ path: String) throws(KeyFileError) {
+        if unsafe mkdir(path, 0o700) != 0 && errno != EEXIST { throw KeyFileError(path: path, code: errno) }
+    }
+
+    private static func writeNew(_ text: String, to path: String) throws(KeyFileError) {
+        let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw KeyFileError(path: path, code: errno) }
+        let octets = Array(text.utf8)
+        let count = unsafe Glibc.write(descriptor, octets, octets.count)
+        let code = count == octets.count ? 0 : errno
+        guard close(descriptor) == 0, count == octets.count else { throw KeyFileError(path: path, code: code) }
+    }
+}
+
+/// A key file that could not be written.
+public struct KeyFileError: Error, CustomStringConvertible, Sendable {
+    let path: String
+    let code: Int32
+
+    /// One line; a file that is there already is never overwritten.
+    public var description: String {
+        let reason = unsafe String(cString: strerror(code))
+        return "\(path): \(reason)" + (code == EEXIST ? ": keys are never overwritten; remove the old one first" : "")
+    }
+
+    /// The process's exit code.
+    public var exitCode: ExitCode { code == EACCES || code == EPERM ? .noPermission : .cannotCreate }
+}

@@ -1,0 +1,33 @@
+import ArgumentParser
+import Gateway
+
+struct Keygen: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make keys: one on stdout, or a tunnel's files for both ends.",
+        discussion: """
+            With --near and --far, writes DIRECTORY/NEAR/FAR-out.key, NEAR/FAR-in.key and the same for the far end, each \
+            readable by its owner alone; copy each end's directory there over a channel you trust, and delete it here.
+            """)
+
+    @Option(help: "aes-128-gcm-16: 16 octets of key, 4 of salt.")
+    var algorithm = "aes-128-gcm-16"
+    @Option(help: ArgumentHelp("This end's name.", valueName: "name"))
+    var near: String?
+    @Option(help: ArgumentHelp("The other end's name.", valueName: "name"))
+    var far: String?
+    @Option(help: "Where the ends' directories go.")
+    var directory = "keys"
+
+    func run() async throws {
+        guard algorithm == "aes-128-gcm-16" else {
+            throw ValidationError("--algorithm \(algorithm): this version has aes-128-gcm-16 only")
+        }
+        guard near != nil || far != nil else { return print(KeyFiles.makeKey()) }
+        guard let near, let far, let ends = KeyFiles.Ends(near: near, far: far) else {
+            throw ValidationError("--near and --far: give two different names of letters, digits, dots, dashes")
+        }
+        try await reportingFailures {
+            for path in try KeyFiles.write(for: ends, below: directory) { print(path) }
+        }
+    }
+}
