@@ -9,6 +9,7 @@ public enum Environment {
         public var workerCores: [Int]
         /// False: ordinary memory, no root needed.
         public var hugePages: Bool
+        /// What EAL takes at start.
         public var memoryMiB: Int
         /// Devices to probe: PCI addresses and vdev arguments.
         public var devices: [String]

@@ -93,8 +93,9 @@ public final class ForwardingTables: @unchecked Sendable {
     let associations: FixedArray<SADSlot>
     /// Neighbours that routes and tunnels point at, in the order of their indices.
     let pinnedNeighbors: [NeighborKey]
-    /// SAs of tunnel `i`.
+    /// Outbound SA of tunnel `i`.
     public let outbound: [OutboundAssociationReference]
+    /// Inbound SA of tunnel `i`.
     public let inbound: [InboundAssociationReference]
     private let keys: ExpandedKeys
 

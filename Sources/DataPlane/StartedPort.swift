@@ -5,8 +5,11 @@ import Wire
 public struct StartedPort: Sendable {
     /// DPDK's number.
     public let id: UInt16
+    /// The name in the site.
     public let name: String
+    /// DPDK's name of the driver.
     public let driver: String
+    /// Its own address.
     public let mac: MACAddress
     /// Receive queues; workers beyond their number poll none of this port.
     public let rxQueues: Int

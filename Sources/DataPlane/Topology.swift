@@ -9,11 +9,15 @@ public struct Topology: Sendable {
 
     /// A port.
     public struct Port: Sendable {
+        /// The name in the site.
         public var name: String
+        /// Its side of the boundary.
         public var role: Role
         /// A PCI address or the arguments of a DPDK vdev.
         public var device: String
+        /// Its own addresses with the blocks they are connected to.
         public var addresses: [IPv4InterfaceAddress]
+        /// The largest IP packet on its link.
         public var mtuOctets: Int
         /// Whether ARP and echo for its own addresses are answered.
         public var localServices: Bool
@@ -34,7 +38,9 @@ public struct Topology: Sendable {
 
     /// A static route.
     public struct Route: Sendable {
+        /// The block it is for.
         public var destination: IPv4Prefix
+        /// The next hop.
         public var via: IPv4Address
         /// Index of the port whose connected block holds `via`.
         public var port: Int
@@ -51,7 +57,9 @@ public struct Topology: Sendable {
     public struct Neighbor: Sendable {
         /// Index of the port.
         public var port: Int
+        /// Its IPv4 address.
         public var address: IPv4Address
+        /// Its MAC address.
         public var mac: MACAddress
 
         /// A static neighbour.
@@ -64,7 +72,9 @@ public struct Topology: Sendable {
 
     /// The outbound half of a tunnel.
     public struct Outbound: Sendable {
+        /// Names the SA at its receiver.
         public var spi: SPI
+        /// AES key and salt.
         public var key: KeyMaterial
 
         /// The outbound half of a tunnel.
@@ -76,7 +86,9 @@ public struct Topology: Sendable {
 
     /// The inbound half of a tunnel.
     public struct Inbound: Sendable {
+        /// Names the SA at its receiver.
         public var spi: SPI
+        /// AES key and salt.
         public var key: KeyMaterial
         /// A power of two, 64 to 8192.
         public var replayWindowPackets: Int
@@ -91,12 +103,19 @@ public struct Topology: Sendable {
 
     /// A tunnel: one SA each way and the subnets they join.
     public struct Tunnel: Sendable {
+        /// The name in the site.
         public var name: String
+        /// Outer address of this end.
         public var localAddress: IPv4Address
+        /// Outer address of the peer.
         public var remoteAddress: IPv4Address
+        /// Inner addresses on this side.
         public var localSubnets: [IPv4Prefix]
+        /// Inner addresses on the peer's side.
         public var remoteSubnets: [IPv4Prefix]
+        /// The SA towards the peer.
         public var outbound: Outbound
+        /// The SA from the peer.
         public var inbound: Inbound
         /// Largest inner packet that fits the way to the remote address, in octets.
         public var innerMTUOctets: Int
@@ -117,9 +136,13 @@ public struct Topology: Sendable {
         }
     }
 
+    /// Ports; others name them by index.
     public var ports: [Port]
+    /// Static routes.
     public var routes: [Route]
+    /// Static neighbours.
     public var neighbors: [Neighbor]
+    /// Tunnels; policies name them by index.
     public var tunnels: [Tunnel]
     /// Policies in front of the tunnels' own selectors, in the order they were written.
     public var policies: [Policy]

@@ -93,7 +93,9 @@ public struct PacketCounts: Sendable, Equatable {
     public var received: UInt64 = 0, originated: UInt64 = 0, transmitted: UInt64 = 0, consumed: UInt64 = 0
     /// Held by a worker: waiting for a neighbour or in a queue between workers.
     public var inFlight: UInt64 = 0
+    /// Dropped packets by reason.
     public var drops: [DropReason: UInt64] = [:]
+    /// In the topology's order.
     public var ports: [Port]
 
     /// Zeros for `ports` ports.

@@ -4,8 +4,11 @@ import IPsec
 
 /// All workers of a gateway and what they share with the control plane.
 public final class WorkerGroup: Sendable {
+    /// What the tables were built from.
     public let topology: Topology
+    /// What all workers look things up in.
     public let tables: ForwardingTables
+    /// Where packets live.
     public let pool: PacketPool
     private let blocks: [WorkerBlock]
     private let rings: [HandoffRings]

@@ -43,9 +43,11 @@ public struct WorkerPlan: Sendable {
     public struct Port: Sendable {
         /// DPDK's number.
         public var id: UInt16
+        /// Its own address.
         public var mac: MACAddress
         /// The receive queue this worker polls; nil when other workers poll them all.
         public var rxQueue: UInt16?
+        /// The transmit queue that is this worker's alone.
         public var txQueue: UInt16
 
         /// A port as one worker uses it.
@@ -57,16 +59,23 @@ public struct WorkerPlan: Sendable {
         }
     }
 
+    /// Which of the workers it is.
     public var index: Int
+    /// What the tables were built from.
     public var topology: Topology
+    /// What it looks things up in.
     public var tables: ForwardingTables
+    /// In the topology's order.
     public var ports: [Port]
+    /// Where its own packets come from.
     public var pool: PacketPool
+    /// Where it counts.
     public var block: WorkerBlock
     /// Of all workers, this one's at `index`.
     public var rings: [HandoffRings]
     /// Of the clock that `poll` is given.
     public var ticksPerSecond: UInt64
+    /// How it treats what a capture file can't give.
     public var mode: WorkerMode
 
     /// A plan.

@@ -10,15 +10,17 @@ public struct InboundSecurityAssociation: ~Copyable {
     let key: UnsafeMutableRawPointer
     /// First 4 octets of the nonce, as they lie in memory.
     let saltWord: UInt32
-    /// Outer addresses that its packets must carry, as numbers.
+    /// Outer destination its packets must carry, as a number.
     public let local: UInt32
+    /// Outer source its packets must carry, as a number.
     public let remote: UInt32
     /// Index of the worker that owns it.
     public let owner: UInt32
     /// Index of the tunnel it belongs to, whose selectors hold for what it decrypts.
     public let tunnel: UInt32
-    /// Packets and inner octets accepted so far.
+    /// Packets accepted so far.
     public let packets: Atomic<UInt64>
+    /// Inner octets accepted so far.
     public let octets: Atomic<UInt64>
 
     /// An SA that has seen nothing. `replayWindow` is a power of two from 64 to 8192.

@@ -17,8 +17,9 @@ public struct OutboundSecurityAssociation: ~Copyable {
     /// The IV of the last packet. Counts for the key, not for the SA.
     public let initializationVector: Atomic<UInt64>
     var initializationVectorCeiling: UInt64 = 0
-    /// Packets and inner octets protected so far.
+    /// Packets protected so far.
     public let packets: Atomic<UInt64>
+    /// Inner octets protected so far.
     public let octets: Atomic<UInt64>
     /// Expanded key.
     let key: UnsafeMutableRawPointer
@@ -39,8 +40,9 @@ public struct OutboundSecurityAssociation: ~Copyable {
     public let innerMTU: UInt32
     /// Index of the worker that owns it.
     public let owner: UInt32
-    /// The highest numbers that are reserved on disk. Raised by the control plane, never lowered.
+    /// The highest sequence number that is reserved on disk. Raised by the control plane, never lowered.
     public let grantedSequence: Atomic<UInt64>
+    /// The highest IV that is reserved on disk, likewise.
     public let grantedInitializationVector: Atomic<UInt64>
 
     /// An SA that has sent nothing and may send nothing before `grant`.

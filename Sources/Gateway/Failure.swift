@@ -5,7 +5,9 @@ import SAStore
 
 /// Any error that ends a command, as its operator sees it: a message that says what to do, and an exit code.
 public struct Failure: Sendable {
+    /// One or more lines for stderr.
     public let message: String
+    /// What the process ends with.
     public let exitCode: ExitCode
 
     /// What `error` means. An error of a kind that nobody expected is a bug, and so 70.

@@ -6,6 +6,7 @@ public struct IPv4Address: Hashable, Comparable, Sendable {
     /// The address as an integer: 10.0.0.1 is 0x0a000001.
     public var rawValue: UInt32
 
+    /// Takes any number.
     @inlinable
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 

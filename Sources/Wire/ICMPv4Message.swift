@@ -15,6 +15,7 @@ public struct ICMPv4Message {
     /// Types.
     public enum Kind {
         public static let echoReply: UInt8 = 0, destinationUnreachable: UInt8 = 3, echoRequest: UInt8 = 8
+        /// The TTL ran out (RFC 792).
         public static let timeExceeded: UInt8 = 11
         /// Whether messages of this type tell of an error, about which no error may be sent (RFC 1122 section 3.2.2).
         public static func isError(_ type: UInt8) -> Bool { [3, 4, 5, 11, 12].contains(type) }

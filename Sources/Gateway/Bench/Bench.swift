@@ -9,12 +9,16 @@ import Wire
 
 /// What to measure.
 public struct BenchOptions: Sendable {
+    /// Which way packets go: out, in, or one burst each way through one worker.
     public enum Direction: String, Sendable, CaseIterable { case encap, decap, both }
+    /// How the result is printed.
     public enum Format: String, Sendable, CaseIterable { case table, json, csv }
 
     /// One or more inner lengths in octets, measured as one row; named as the operator named it.
     public struct Size: Sendable {
+        /// As the operator named it.
         public var name: String
+        /// Inner lengths in octets, taken in turn.
         public var lengths: [Int]
 
         /// 7 × 64 : 4 × 552 : 1 × 1420 inner octets.
@@ -42,6 +46,7 @@ public struct BenchOptions: Sendable {
         var meanOctets: Double { Double(lengths.reduce(0, +)) / Double(lengths.count) }
     }
 
+    /// The sizes of the contract, and IMIX.
     public static let defaultSizes = [64, 128, 256, 512, 1024, 1420, 8900].map(Size.init(octets:)) + [Size.imix]
     /// Inner lengths that can be measured.
     public static let octetLimits = 20...9000
@@ -49,11 +54,15 @@ public struct BenchOptions: Sendable {
     /// Numbers of SAs that can be measured.
     public static let associationLimits = 1...BenchSite.tunnelLimit
 
+    /// What to measure, a row each.
     public var sizes = defaultSizes
+    /// Directions to print; all are measured.
     public var directions = Direction.allCases
+    /// Numbers of SAs, a set of rows each.
     public var associations = [1]
     /// Bursts of 32 packets in a sample, and samples of each row.
     public var roundsPerSample = 16
+    /// Samples of each row.
     public var samples = 400
     /// Also measure ESP's passes alone.
     public var stages = false

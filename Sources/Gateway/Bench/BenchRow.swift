@@ -1,16 +1,26 @@
 /// One line of the result. Names are the contract's.
 public struct BenchRow: Sendable, Encodable {
+    /// How packets were encrypted: "software".
     public var path = "software"
+    /// "encap", "decap" or "both".
     public var direction: String
     /// Mean inner IP length.
     public var innerOctets: Double
+    /// Number of SAs that packets took turns on.
     public var associations: Int
+    /// Number of workers.
     public var workers = 1
+    /// TSC cycles a packet, feed included: median over samples.
     public var cyclesPerPacketMedian: Double
+    /// The least of all samples.
     public var cyclesPerPacketMin: Double
+    /// TSC cycles a packet of the feed without a worker, in the same run.
     public var ioFloorCycles: Double
+    /// Median cycles by inner octets.
     public var cyclesPerOctet: Double
+    /// What the median is at the TSC's rate.
     public var packetsPerSecond: Double
+    /// Inner IP bits, likewise.
     public var innerBitsPerSecond: Double
     /// No meter is read yet; null, never estimated.
     public var joulesPerGigabyte: Double?

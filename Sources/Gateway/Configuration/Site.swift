@@ -6,9 +6,13 @@ import DataPlane
 public struct Site: Sendable {
     /// The `[gateway]` table.
     public struct Gateway: Sendable {
+        /// In logs.
         public var name: String
+        /// What must survive a restart lives there.
         public var stateDirectory: String
+        /// Path of the control socket.
         public var controlSocket: String
+        /// IPv4 address and TCP port, "127.0.0.1:9464".
         public var metricsAddress: String
     }
 
@@ -16,9 +20,11 @@ public struct Site: Sendable {
     public struct DPDK: Sendable {
         /// One worker for each, in this order.
         public var workerCores: [Int]
+        /// False: ordinary memory.
         public var hugePages: Bool
         /// Nil: sized from ports, cores and SAs.
         public var memoryMiB: Int?
+        /// Passed through to EAL.
         public var ealArguments: [String]
     }
 

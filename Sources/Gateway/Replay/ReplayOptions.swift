@@ -2,7 +2,9 @@
 public struct ReplayOptions: Sendable {
     /// A capture file and the port it belongs to.
     public struct PortFile: Sendable, Hashable {
+        /// Name of the port.
         public var port: String
+        /// Path of the file.
         public var path: String
 
         /// Reads "PORT=FILE". Nil without a port name, an equals sign and a file name.
@@ -14,9 +16,13 @@ public struct ReplayOptions: Sendable {
         }
     }
 
+    /// What comes in, by port.
     public var inputs: [PortFile]
+    /// Where what leaves is written, by port.
     public var outputs: [PortFile]
+    /// Where the report goes; nil for nowhere.
     public var reportPath: String?
+    /// Where dropped packets go; nil for nowhere.
     public var dropsPath: String?
     /// Real ARP in place of the placeholder address.
     public var resolve: Bool
