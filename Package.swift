@@ -60,7 +60,9 @@ let package = Package(
         .testTarget(
             name: "ESPTests", dependencies: ["ESP", "Wire", "IPsec", "CIPsecMB"], exclude: ["Vectors"],
             swiftSettings: overDPDK),
-        .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "ESP", "Wire"], swiftSettings: overDPDK),
+        .testTarget(
+            name: "DataPlaneTests", dependencies: ["DataPlane", "CDPDK", "ESP", "Wire", "IPsec"],
+            swiftSettings: overDPDK),
         .testTarget(
             name: "SAStoreTests",
             dependencies: ["SAStore", "IPsec", "reservation-hammer", .product(name: "GRDB", package: "GRDB.swift")],

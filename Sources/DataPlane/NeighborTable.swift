@@ -109,10 +109,12 @@ struct NeighborTable: ~Copyable {
         buckets[slot] = UInt32(index)
     }
 
-    /// Frees the longest unused of the next 64 neighbours that are neither pinned nor waited for.
+    /// Frees the longest unused of the next 64 neighbours that are neither pinned nor waited for, and looks further only
+    /// when none of them can go.
     private mutating func evict() -> Int? {
         var oldest: Int?
-        for _ in 0..<min(64, entries.count - pinnedCount) {
+        for looked in 0..<entries.count - pinnedCount {
+            if looked >= 64 && oldest != nil { break }
             hand = hand + 1 < entries.count ? hand + 1 : pinnedCount
             let candidate = entries[hand]
             guard candidate.state != .permanent, candidate.waiting == 0 else { continue }

@@ -16,8 +16,20 @@ struct RoutePlan {
     /// Neighbours that something points at by index.
     private(set) var pinned: [NeighborKey] = []
     private var indices: [NeighborKey: UInt32] = [:]
+    /// What holds without tunnels: static routes, and connected blocks in front of those of the same prefix.
+    private var clear: [IPv4Prefix: RouteEntry] = [:]
 
-    init(_ topology: Topology) { self.topology = topology }
+    init(_ topology: Topology) {
+        self.topology = topology
+        for route in topology.routes {
+            clear[route.destination] = entry(port: route.port, gateway: pin(route.port, route.via))
+        }
+        for (index, port) in topology.ports.enumerated() {
+            for address in port.addresses { clear[address.prefix] = entry(port: index, gateway: RouteEntry.onLink) }
+        }
+        // A static neighbour must never make room for another, and there may be any number of them.
+        for neighbor in topology.neighbors { _ = pin(neighbor.port, neighbor.address) }
+    }
 
     /// The entries and the prefixes that lead to them.
     struct Compiled {
@@ -26,18 +38,11 @@ struct RoutePlan {
     }
 
     /// The table, most general prefixes first.
-    mutating func compile() -> Compiled {
-        var table: [IPv4Prefix: RouteEntry] = [:]
-        for route in topology.routes {
-            table[route.destination] = entry(port: route.port, gateway: pin(route.port, route.via))
-        }
-        for (index, port) in topology.ports.enumerated() {
-            for address in port.addresses { table[address.prefix] = entry(port: index, gateway: RouteEntry.onLink) }
-        }
+    func compile() -> Compiled {
+        var table = clear
         // A tunnel's subnet sees the boundary; in clear (a bypass policy) the way is what would hold without the tunnel.
-        let clear = table
         for prefix in topology.tunnels.flatMap(\.remoteSubnets) where table[prefix] == nil {
-            let under = RoutePlan.longest(clear, prefix.address, atMost: prefix.length)
+            let under = longest(prefix.address, atMost: prefix.length)
             table[prefix] = under.flatMap { $0.kind == .unprotected ? $0 : nil } ?? .nowhere
         }
         for (index, port) in topology.ports.enumerated() {
@@ -54,14 +59,8 @@ struct RoutePlan {
 
     /// Index of the neighbour that packets to `address` are sent to; `RouteEntry.onLink` when no unprotected way leads there.
     mutating func nextHop(towards address: IPv4Address) -> UInt32 {
-        for (index, port) in topology.ports.enumerated() where port.role == .unprotected {
-            if port.addresses.contains(where: { $0.prefix.contains(address) }) { return pin(index, address) }
-        }
-        let best = topology.routes.filter { $0.destination.contains(address) }.max {
-            $0.destination.length < $1.destination.length
-        }
-        guard let best, topology.ports[best.port].role == .unprotected else { return RouteEntry.onLink }
-        return pin(best.port, best.via)
+        guard let way = longest(address, atMost: 32), way.kind == .unprotected else { return RouteEntry.onLink }
+        return way.gateway == RouteEntry.onLink ? pin(Int(way.port), address) : way.gateway
     }
 
     private func entry(port: Int, gateway: UInt32) -> RouteEntry {
@@ -80,9 +79,9 @@ struct RoutePlan {
         return index
     }
 
-    private static func longest(_ table: [IPv4Prefix: RouteEntry], _ address: IPv4Address, atMost: Int) -> RouteEntry? {
+    private func longest(_ address: IPv4Address, atMost: Int) -> RouteEntry? {
         for length in stride(from: atMost, through: 0, by: -1) {
-            if let entry = table[IPv4Prefix(containing: address, length: length)] { return entry }
+            if let entry = clear[IPv4Prefix(containing: address, length: length)] { return entry }
         }
         return nil
     }
