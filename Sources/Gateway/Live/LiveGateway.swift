@@ -150,7 +150,8 @@ final class LiveDataPlane: Sendable {
 struct MemorySizing {
     /// Packet buffers: all descriptors of all queues full, what workers hold, and their caches.
     let buffers: Int
-    /// The largest frame of any port: MTU, Ethernet header, one VLAN tag.
+    /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two: the
+    /// ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
     let frameOctets: Int
     /// With the route table (32 MiB), policies, SAs and DPDK's own.
     let memoryMiB: Int
@@ -163,7 +164,8 @@ struct MemorySizing {
         var power = 4096
         while power < wanted { power *= 2 }
         buffers = power - 1
-        frameOctets = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
+        let largest = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
+        frameOctets = max(2048, (largest + 1023) / 1024 * 1024)
         let octets = power * (frameOctets + 512) + site.topology.tunnels.count * 4096
         memoryMiB = 128 + octets / (1 << 20)
     }
