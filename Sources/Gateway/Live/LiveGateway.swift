@@ -132,7 +132,6 @@ final class LiveDataPlane: Sendable {
             cryptoDescription = try CryptoProbe.description()
         } catch {
             for port in ports { port.close() }
-            Environment.stop()
             throw error
         }
         self.ports = ports
@@ -140,10 +139,7 @@ final class LiveDataPlane: Sendable {
     }
 
     /// After the workers have returned.
-    func stop() {
-        for port in ports { port.close() }
-        Environment.stop()
-    }
+    func stop() { for port in ports { port.close() } }
 }
 
 /// How much memory a site's packets need.
