@@ -2,6 +2,9 @@ import CDPDK
 import Glibc
 
 /// DPDK's environment (EAL): started once in a process, on a thread that nothing else runs on, because it pins its caller.
+///
+/// It is never stopped: rings, pools and tables lie in its memory and go with their last reference, whenever that is. It
+/// keeps no file that the process's end would leave behind.
 public enum Environment {
     /// What to start it with.
     public struct Settings: Sendable {
@@ -82,9 +85,6 @@ public enum Environment {
             throw .noMemory(what: "a field in packet buffers", error: cdpdk_errno())
         }
     }
-
-    /// Gives hugepages and files back. Nothing of DPDK's may be used after it.
-    public static func stop() { rte_eal_cleanup() }
 
     /// Ticks of `rte_rdtsc` in a second.
     public static var ticksPerSecond: UInt64 { rte_get_tsc_hz() }

@@ -16,7 +16,6 @@ public struct BenchReport: Sendable {
             Environment.Settings(
                 workerCores: [], hugePages: false, memoryMiB: memory, devices: [], extraArguments: []),
             keepAffinity: true)
-        defer { Environment.stop() }
         var report = BenchReport()
         for associations in options.associations {
             var bench = try Bench(associations: associations)

@@ -135,7 +135,6 @@ final class LiveDataPlane: Sendable {
             cryptoDescription = try CryptoProbe.description()
         } catch {
             for port in ports { port.close() }
-            Environment.stop()
             throw error
         }
         self.ports = ports
@@ -145,9 +144,7 @@ final class LiveDataPlane: Sendable {
     /// After the workers have returned. Returns how many packet buffers are still out once all ports are closed.
     func stop() -> Int {
         for port in ports { port.close() }
-        let leaked = pool.inUse
-        Environment.stop()
-        return leaked
+        return pool.inUse
     }
 }
 
@@ -155,7 +152,8 @@ final class LiveDataPlane: Sendable {
 struct MemorySizing {
     /// Packet buffers: all descriptors of all queues full, what workers hold, and their caches.
     let buffers: Int
-    /// The largest frame of any port: MTU, Ethernet header, one VLAN tag.
+    /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two: the
+    /// ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
     let frameOctets: Int
     /// With the route table (32 MiB), policies, SAs and DPDK's own.
     let memoryMiB: Int
@@ -168,7 +166,8 @@ struct MemorySizing {
         var power = 4096
         while power < wanted { power *= 2 }
         buffers = power - 1
-        frameOctets = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
+        let largest = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
+        frameOctets = max(2048, (largest + 1023) / 1024 * 1024)
         let octets = power * (frameOctets + 512) + site.topology.tunnels.count * 4096
         memoryMiB = 128 + octets / (1 << 20)
     }
