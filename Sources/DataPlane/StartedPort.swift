@@ -10,7 +10,7 @@ public struct StartedPort: Sendable {
     /// DPDK's name of the driver.
     public let driver: String
     /// Its own address.
-    public let mac: MACAddress
+    public internal(set) var mac: MACAddress
     /// Receive queues; workers beyond their number poll none of this port.
     public let rxQueues: Int
     /// What the device can't do of what was asked; for the operator, not failures.

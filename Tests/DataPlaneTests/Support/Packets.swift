@@ -55,6 +55,10 @@ enum Packet {
     static func uint32(_ octets: some RandomAccessCollection<UInt8>, at offset: Int) -> UInt32 {
         octets.dropFirst(offset).prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
     }
+
+    static func uint64(_ octets: some RandomAccessCollection<UInt8>, at offset: Int) -> UInt64 {
+        octets.dropFirst(offset).prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
 }
 
 /// RFC 1071 section 4.1, as plainly as it can be said.

@@ -1,0 +1,110 @@
+import Testing
+import Wire
+
+@testable import DataPlane
+
+/// A gateway of one or two production workers between ring ports, fed and drained by a test on its own thread.
+final class Rig {
+    let pool: PacketPool
+    let ports: [RingPort]
+    let group: WorkerGroup
+    var first: Worker
+    /// With two workers: the first polls the even ports, this one the odd ones. Both send on all.
+    var second: Worker?
+    /// Frames fed so far, and frames taken from each port.
+    private(set) var fed = 0
+    private(set) var taken = 0
+    private var list = MbufList(capacity: 64)
+
+    init(_ topology: Topology, workers: Int = 1, buffers: Int = 2047, mode: WorkerMode = .replay(resolve: false)) throws
+    {
+        let name = TestEnvironment.name()
+        let pool = try PacketPool(name: name, count: buffers, frameOctets: 2048)
+        let ports = try topology.ports.enumerated().map { index, port in
+            try RingPort(port, index: index, pool: pool, name: name)
+        }
+        let tables = try ForwardingTables(topology, workers: workers, name: name)
+        for association in tables.outbound {
+            association.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
+        }
+        let group = try WorkerGroup(
+            topology, tables: tables, ports: ports.map(\.port), pool: pool, workers: workers,
+            ticksPerSecond: 1_000_000_000, mode: mode, name: name)
+        self.pool = pool
+        self.ports = ports
+        self.group = group
+        first = try Worker(Rig.plan(group, 0))
+        second = workers == 2 ? try Worker(Rig.plan(group, 1)) : nil
+    }
+
+    /// Ring ports have one queue each way; on one thread two workers may send by it.
+    private static func plan(_ group: WorkerGroup, _ index: Int) -> WorkerPlan {
+        var plan = group.plan(index)
+        for port in plan.ports.indices {
+            plan.ports[port].txQueue = 0
+            if plan.rings.count == 2 { plan.ports[port].rxQueue = port % 2 == index ? 0 : nil }
+        }
+        return plan
+    }
+
+    /// Puts frames into a port's queue; returns how many found a buffer and a place.
+    @discardableResult
+    func feed(_ frames: [[UInt8]], port: Int, timestamp: UInt64 = 0) -> Int {
+        var count = 0
+        for frame in frames {
+            guard let mbuf = list.appendFresh(from: pool) else { break }
+            var octets = frame
+            let fits = octets.withPacketBytes { mbuf.fill(with: $0, port: ports[port].port, timestamp: timestamp) }
+            precondition(fits, "a test's frame fits a test's buffer")
+            guard ports[port].feed(&list) == 1 else {
+                list.freeAll()
+                break
+            }
+            count += 1
+        }
+        fed += count
+        return count
+    }
+
+    /// One round of every worker. Dropped packets are released after it, as whoever runs a worker does.
+    func poll(now: UInt64) {
+        first.poll(now: now)
+        first.releaseDropped()
+        first.showInFlight()
+        guard second != nil else { return }
+        second?.poll(now: now)
+        second?.releaseDropped()
+        second?.showInFlight()
+        first.showInFlight()
+    }
+
+    /// What a port sent since it was asked last.
+    func take(_ port: Int) -> [[UInt8]] {
+        var frames: [[UInt8]] = []
+        ports[port].collect(into: &list)
+        while list.count > 0 {
+            for index in 0..<list.count { frames.append(list[index].bytes.array) }
+            list.freeAll()
+            ports[port].collect(into: &list)
+        }
+        taken += frames.count
+        return frames
+    }
+
+    /// Ends: nothing is in flight, and every buffer is back. What came out at the end is returned by port. The rig may not be
+    /// used after it.
+    func close(_ context: String) -> [[[UInt8]]] {
+        first.drain()
+        second?.drain()
+        group.wait()
+        let last = ports.indices.map { take($0) }
+        let counts = group.counts
+        #expect(counts.isConserved && counts.inFlight == 0, "\(context): \(counts)")
+        #expect(counts.transmitted == UInt64(taken), "\(context): \(counts), \(taken) taken")
+        #expect(counts.received == UInt64(fed), "\(context): \(counts), \(fed) fed")
+        for port in ports { port.close() }
+        #expect(pool.inUse == 0, "\(context): buffers leaked")
+        if pool.inUse == 0 { pool.destroy() }
+        return last
+    }
+}
