@@ -34,6 +34,21 @@ extension OnDPDK {
             _ = rig.close("source address")
         }
 
+        @Test("without ARP every neighbour of a large block is reached, however many there are")
+        func manyNeighbors() throws {
+            let rig = try Rig(site(lan: "10.0.0.1/16"))
+            var sent = 0
+            let count = NeighborTable.dynamicLimit + 1000
+            for first in stride(from: 0, to: count, by: 32) {
+                let frames = (first..<min(first + 32, count)).map { udp(0x0a00_0002, 0x0a00_1000 + UInt32($0)) }
+                rig.feed(frames, port: 0)
+                rig.poll(now: 0)
+                sent += rig.take(0).count
+            }
+            #expect(sent == count, "\(rig.group.counts.drops.filter { $0.value > 0 })")
+            _ = rig.close("many neighbours")
+        }
+
         @Test(
             "a burst of echo requests is answered at clock 0 as at any other",
             arguments: [0, 1_700_000_000_000_000_000] as [UInt64])
