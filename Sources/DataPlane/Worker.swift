@@ -155,6 +155,8 @@ public struct Worker: ~Copyable {
     static func filterBit(_ address: UInt32) -> UInt64 { 1 &<< UInt64((address &* 0x9e37_79b1) >> 26) }
 
     /// One round over all queues. `now` is the clock in ticks, read once for the round; it never goes back.
+    ///
+    /// What it drops stays in `dropped` for the caller to look at and release.
     public mutating func poll(now: UInt64) {
         self.now = now
         var port = 0
@@ -188,7 +190,7 @@ public struct Worker: ~Copyable {
         }
     }
 
-    /// Gives queued packets to the ports and dropped ones back to their pool.
+    /// Gives queued packets to the ports.
     @inline(__always)
     mutating func flush() {
         var port = 0
@@ -196,7 +198,6 @@ public struct Worker: ~Copyable {
             if queues[port].count > 0 { send(port) }
             port &+= 1
         }
-        if dropped.count > Worker.passCapacity { releaseDropped() }
     }
 
     /// Gives dropped packets back to their pool.

@@ -49,6 +49,28 @@ extension OnDPDK {
             _ = rig.close("many neighbours")
         }
 
+        @Test("all that a round drops can be looked at after it")
+        func droppedIsKept() throws {
+            let rig = try Rig(site(), mode: .replay(resolve: true))
+            // 16 packets wait for each of 16 neighbours that never answer.
+            for _ in 0..<16 {
+                rig.feed((0..<16).map { udp(0x0a00_0102, 0x0a00_0110 + UInt32($0)) }, port: 0)
+                rig.poll(now: 0)
+            }
+            #expect(rig.first.heldCount == Worker.heldLimit)
+            var dropped = 0
+            for second: UInt64 in 1...6 {
+                let before = rig.group.counts.dropped
+                rig.first.poll(now: second * 1_000_000_000)
+                #expect(rig.first.dropped.count == Int(rig.group.counts.dropped - before), "second \(second)")
+                dropped += rig.first.dropped.count
+                rig.first.releaseDropped()
+            }
+            #expect(dropped == Worker.heldLimit)
+            _ = rig.take(0)
+            _ = rig.close("dropped is kept")
+        }
+
         @Test(
             "a burst of echo requests is answered at clock 0 as at any other",
             arguments: [0, 1_700_000_000_000_000_000] as [UInt64])
