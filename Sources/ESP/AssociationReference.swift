@@ -1,14 +1,14 @@
-// SAs live at addresses of their own, aligned to cache lines: bursts of many SAs mix, and no reference is counted for a packet.
-
-/// Names an outbound SA. Whoever made it destroys it, after the last burst that may hold it.
+/// Names an SA that lives at an address of its own, aligned to a cache line: bursts mix many SAs, and no reference is counted
+/// for a packet. Whoever made it destroys it, after the last burst that may hold it.
 @frozen
 @safe
-public struct OutboundAssociationReference: @unchecked Sendable {
-    @usableFromInline let pointer: UnsafeMutablePointer<OutboundSecurityAssociation>
+public struct AssociationReference<Association: ~Copyable>: @unchecked Sendable {
+    @usableFromInline let pointer: UnsafeMutablePointer<Association>
 
     /// Moves `association` to memory of its own.
-    public init(_ association: consuming OutboundSecurityAssociation) {
-        unsafe pointer = alignedMemory()
+    public init(_ association: consuming Association) {
+        unsafe pointer = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<Association>.stride, alignment: 64)
+            .bindMemory(to: Association.self, capacity: 1)
         unsafe pointer.initialize(to: association)
     }
 
@@ -21,38 +21,12 @@ public struct OutboundAssociationReference: @unchecked Sendable {
     /// Runs `body` on the SA. Only its owning worker may change what is not atomic.
     @inlinable
     @inline(__always)
-    public func with<Result>(_ body: (inout OutboundSecurityAssociation) throws -> Result) rethrows -> Result {
+    public func with<Result>(_ body: (inout Association) throws -> Result) rethrows -> Result {
         try unsafe body(&pointer.pointee)
     }
 }
 
-/// Names an inbound SA, likewise.
-@frozen
-@safe
-public struct InboundAssociationReference: @unchecked Sendable {
-    @usableFromInline let pointer: UnsafeMutablePointer<InboundSecurityAssociation>
-
-    /// Moves `association` to memory of its own.
-    public init(_ association: consuming InboundSecurityAssociation) {
-        unsafe pointer = alignedMemory()
-        unsafe pointer.initialize(to: association)
-    }
-
-    /// Gives the memory back; no burst and no worker may hold the reference any more.
-    public func destroy() {
-        unsafe pointer.deinitialize(count: 1)
-        unsafe pointer.deallocate()
-    }
-
-    /// Runs `body` on the SA. Only its owning worker may change what is not atomic.
-    @inlinable
-    @inline(__always)
-    public func with<Result>(_ body: (inout InboundSecurityAssociation) throws -> Result) rethrows -> Result {
-        try unsafe body(&pointer.pointee)
-    }
-}
-
-private func alignedMemory<Association: ~Copyable>() -> UnsafeMutablePointer<Association> {
-    unsafe UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<Association>.stride, alignment: 64)
-        .bindMemory(to: Association.self, capacity: 1)
-}
+/// Names an outbound SA.
+public typealias OutboundAssociationReference = AssociationReference<OutboundSecurityAssociation>
+/// Names an inbound SA.
+public typealias InboundAssociationReference = AssociationReference<InboundSecurityAssociation>
