@@ -1,0 +1,79 @@
+"""What a user types: options, exit codes, and the forms that scripts read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from vpngw.gateway import ROOT, command
+
+ROW_KEYS = {
+    "path", "direction", "inner_octets", "associations", "workers", "cycles_per_packet_median",
+    "cycles_per_packet_min", "io_floor_cycles", "cycles_per_octet", "packets_per_second", "inner_bits_per_second",
+    "joules_per_gigabyte"}
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--config"], ["frobnicate"], ["pcap", "--config", "x.toml"], ["pcap", "--config", "x.toml", "--in", "lan"],
+    ["bench", "--sizes", "7"], ["bench", "--direction", "up"], ["bench", "--path", "inline"],
+    ["keygen", "--near", "a"], ["keygen", "--algorithm", "des"]])
+def test_a_wrong_command_line_is_64(arguments: list[str]) -> None:
+    result = command(*arguments)
+    assert result.code == 64
+    assert result.stderr
+
+
+def test_an_absent_site_is_66(tmp_path: Path) -> None:
+    for verb in (["check"], ["run"], []):
+        result = command(*verb, "--config", tmp_path / "absent.toml")
+        assert result.code == 66
+        assert "absent.toml" in result.stderr + result.stdout
+
+
+@pytest.mark.parametrize("site", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.name)
+def test_check_resolves_every_example(site: Path) -> None:
+    text = command("check", "--config", site)
+    assert text.code == 0, text.stdout
+    assert "inner MTU" in text.stdout
+    report = json.loads(command("check", "--config", site, "--json").stdout)
+    assert report
+
+
+def test_check_tells_all_problems_at_once(tmp_path: Path) -> None:
+    site = tmp_path / "bad.toml"
+    site.write_text('[gateway]\nname = "x"\ncolour = "red"\n\n[[port]]\nname = "lan"\nrole = "inside"\nmtu_octets = 9\n')
+    result = command("check", "--config", site)
+    assert result.code == 78
+    for word in ("colour", "role", "mtu_octets"):
+        assert word in result.stdout
+    assert "bad.toml:3" in result.stdout
+
+
+def test_bench_prints_the_rows_of_the_contract() -> None:
+    rows = json.loads(command("bench", "--sizes", "64", "--format", "json").stdout)
+    assert [row["direction"] for row in rows] == ["encap", "decap", "both"]
+    for row in rows:
+        assert set(row) == ROW_KEYS
+        assert row["joules_per_gigabyte"] is None
+        assert row["cycles_per_packet_min"] <= row["cycles_per_packet_median"]
+    table = list(csv.DictReader(io.StringIO(command("bench", "--sizes", "imix", "--format", "csv").stdout)))
+    assert [row["direction"] for row in table] == ["encap", "decap", "both"]
+    assert set(table[0]) == ROW_KEYS
+
+
+def test_keygen_writes_both_ends_and_never_overwrites(tmp_path: Path) -> None:
+    arguments = ["keygen", "--near", "here", "--far", "there", "--directory", tmp_path / "keys"]
+    assert command(*arguments).code == 0
+    files = sorted((tmp_path / "keys").rglob("*.key"))
+    assert [str(path.relative_to(tmp_path / "keys")) for path in files] == [
+        "here/there-in.key", "here/there-out.key", "there/here-in.key", "there/here-out.key"]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    assert files[0].read_text() == files[3].read_text() != files[1].read_text() == files[2].read_text()
+    again = command(*arguments)
+    assert again.code == 73
+    assert "overwritten" in again.stderr
