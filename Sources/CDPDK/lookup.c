@@ -7,7 +7,9 @@
 
 // ---- policies: rte_acl ----------------------------------------------------------------------------------------------
 
-enum { FIELD_PROTOCOL, FIELD_SOURCE, FIELD_DESTINATION, FIELD_SOURCE_PORT, FIELD_DESTINATION_PORT, FIELD_VISIBLE, FIELDS };
+enum {
+    FIELD_PROTOCOL, FIELD_SOURCE, FIELD_DESTINATION, FIELD_SOURCE_PORT, FIELD_DESTINATION_PORT, FIELD_VISIBLE, FIELDS
+};
 RTE_ACL_RULE_DEF(flow_rule, FIELDS);
 
 #define FIELD(number, kind, member, input) \

@@ -35,8 +35,8 @@ static uint32_t number_at(int descriptor, int64_t offset_octets, bool swapped, b
     return swapped ? __builtin_bswap32(number) : number;
 }
 
-// Where the pcapng block starts that libpcap stopped in. It reads several blocks in one call and never beyond the one it
-// refuses, so the block is the one around the stream's position; START is where some earlier block starts.
+// Where the pcapng block starts that libpcap stopped in. It reads several blocks in one call and never beyond the one
+// it refuses, so the block is the one around the stream's position; START is where some earlier block starts.
 static int64_t refused_block(const cpcap_reader *reader, int64_t start) {
     int descriptor = fileno(reader->file);
     int64_t stopped = ftello(reader->file);
@@ -108,7 +108,8 @@ cpcap_reader *cpcap_reader_open(const char *path) {
 
 static uint64_t nanoseconds(const cpcap_reader *reader, struct timeval time) {
     // libpcap hands out a pcap file's 32 bits of seconds as signed, which ends in 2038 instead of 2106. A pcapng file's
-    // 64 bits are hostile until clamped. The fraction is a file's own number and may be more than a second, or negative.
+    // 64 bits are hostile until clamped. The fraction is a file's own number and may be more than a second, or
+    // negative.
     int64_t seconds = reader->pcapng ? time.tv_sec : (int64_t)(uint32_t)time.tv_sec;
     if (seconds < 0) return 0;
     if (seconds > UINT32_MAX) return CPCAP_LAST_NANOSECONDS;
@@ -177,8 +178,8 @@ static int open_private(const char *path) {
     if (descriptor < 0) return -1;
     struct stat status;
     bool fit = fstat(descriptor, &status) == 0;
-    // O_CREAT's mode does nothing to a file that exists, and the umask takes from it. A file that may not be made private
-    // keeps its content. A device such as /dev/null keeps its mode: it is everybody's.
+    // O_CREAT's mode does nothing to a file that exists, and the umask takes from it. A file that may not be made
+    // private keeps its content. A device such as /dev/null keeps its mode: it is everybody's.
     if (fit && S_ISREG(status.st_mode)) fit = fchmod(descriptor, 0600) == 0 && ftruncate(descriptor, 0) == 0;
     if (fit) return descriptor;
     int error_number = errno;

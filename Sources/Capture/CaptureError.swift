@@ -6,8 +6,8 @@ public enum CaptureError: Error, Hashable, Sendable {
     case noPermission(path: String)
     /// The system can't read it: a directory, an input error. `reason` is the system's.
     case unreadable(path: String, reason: String)
-    /// The content is broken. `offsetOctets` is where the record (in pcapng: the block) that failed starts, 0 for the file's
-    /// header, nil for a pipe; `reason` is libpcap's.
+    /// The content is broken. `offsetOctets` is where the record (in pcapng: the block) that failed starts, 0 for the
+    /// file's header, nil for a pipe; `reason` is libpcap's.
     case corrupt(path: String, offsetOctets: UInt64?, reason: String)
     /// Neither Ethernet nor raw IP. `linkType` is libpcap's name for it, or its number.
     case unsupportedLinkType(path: String, linkType: String)

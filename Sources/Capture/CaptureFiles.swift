@@ -4,8 +4,8 @@ import Glibc
 public enum CaptureFiles {
     /// Throws `.sameFile` when an output is also an input, or named twice: opening it would empty what is to be read.
     ///
-    /// Files are compared by device and inode, so links and other spellings count; an output that does not exist yet by its
-    /// directory and name. What is no regular file (/dev/null) may be named as often as one likes.
+    /// Files are compared by device and inode, so links and other spellings count; an output that does not exist yet by
+    /// its directory and name. What is no regular file (/dev/null) may be named as often as one likes.
     public static func checkDistinct(inputs: [String], outputs: [String]) throws(CaptureError) {
         var taken: [Identity: String] = [:]
         for path in inputs {

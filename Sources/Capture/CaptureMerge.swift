@@ -1,8 +1,8 @@
 // Several capture files as one stream of packets.
 //
-// Ordered by timestamp, then by the order of the files, then by position. A record that is older than the one before it in
-// its file is given that one's timestamp when it is read. So each file is a stream that never goes back, and merging such
-// streams by their heads gives one that never goes back either.
+// Ordered by timestamp, then by the order of the files, then by position. A record that is older than the one before it
+// in its file is given that one's timestamp when it is read. So each file is a stream that never goes back, and merging
+// such streams by their heads gives one that never goes back either.
 
 /// Merges capture files by timestamp. Owned by one thread at a time.
 @safe
@@ -77,12 +77,12 @@ public struct CaptureMerge: ~Copyable, @unchecked Sendable {
         return unsafe sources[chosen].port
     }
 
-    /// The next record and its port, or nil when all files are at their end. Its timestamp is never below the one before;
-    /// its octets are valid until the next call of `next` or `peekPort`.
+    /// The next record and its port, or nil when all files are at their end. Its timestamp is never below the one
+    /// before; its octets are valid until the next call of `next` or `peekPort`.
     ///
-    /// When a file turns out to be broken, its records before the break are still delivered, in their turn. Then it throws
-    /// the error, now and from now on: when the file's next packet would have come is not known, so nothing that may come
-    /// after it is delivered.
+    /// When a file turns out to be broken, its records before the break are still delivered, in their turn. Then it
+    /// throws the error, now and from now on: when the file's next packet would have come is not known, so nothing that
+    /// may come after it is delivered.
     public mutating func next() throws(CaptureError) -> (port: Int, record: CaptureRecord)? {
         choose()
         if let failure { throw failure }

@@ -4,9 +4,9 @@ import Wire
 
 /// Reads a capture file from its start to its end, one record at a time.
 ///
-/// pcap and pcapng in either byte order; timestamps of any resolution; Ethernet and raw IP. Memory is bounded by libpcap's
-/// largest record (256 KiB in pcap, a block of 16 MiB in pcapng) whatever the file says or how long it is, and a record
-/// allocates nothing. Owned by one thread at a time.
+/// pcap and pcapng in either byte order; timestamps of any resolution; Ethernet and raw IP. Memory is bounded by
+/// libpcap's largest record (256 KiB in pcap, a block of 16 MiB in pcapng) whatever the file says or how long it is,
+/// and a record allocates nothing. Owned by one thread at a time.
 @safe
 public struct CaptureReader: ~Copyable, @unchecked Sendable {
     /// The name it was opened by.
@@ -39,8 +39,8 @@ public struct CaptureReader: ~Copyable, @unchecked Sendable {
 
     /// The next record, or nil at the end. Its octets are valid until the next call, or until the reader is gone.
     ///
-    /// A record that libpcap refuses, and one that the file ends in the middle of, is thrown as `.corrupt` with its offset,
-    /// after all records before it were given; from then on every call throws the same.
+    /// A record that libpcap refuses, and one that the file ends in the middle of, is thrown as `.corrupt` with its
+    /// offset, after all records before it were given; from then on every call throws the same.
     public mutating func next() throws(CaptureError) -> CaptureRecord? {
         var record = unsafe cpcap_record()
         switch unsafe cpcap_reader_next(handle, &record) {
@@ -73,7 +73,8 @@ private func readFailure(_ handle: OpaquePointer, path: String) -> CaptureError 
 private func captureLinkType(_ number: Int32, path: String) -> Result<CaptureLinkType, CaptureError> {
     switch number {
     case DLT_EN10MB: return .success(.ethernet)
-    // LINKTYPE_RAW is 101 in files, and libpcap makes the platform's DLT_RAW of it; some writers put that (12) in the file.
+    // LINKTYPE_RAW is 101 in files, and libpcap makes the platform's DLT_RAW of it; some writers put that (12) in the
+    // file.
     case DLT_RAW, 101, DLT_IPV4: return .success(.rawIP)
     default:
         let name = unsafe pcap_datalink_val_to_name(number).map { name in unsafe String(cString: name) }

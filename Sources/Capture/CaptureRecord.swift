@@ -10,8 +10,8 @@ public enum CaptureLinkType: Hashable, Sendable {
 
 /// One packet of a capture file.
 public struct CaptureRecord: Sendable {
-    /// Nanoseconds since 1970, up to 2106-02-07 06:28:15.999999999, the last moment a pcap file can name; what lies before
-    /// or after is moved to the nearer end.
+    /// Nanoseconds since 1970, up to 2106-02-07 06:28:15.999999999, the last moment a pcap file can name; what lies
+    /// before or after is moved to the nearer end.
     public var timestampNanoseconds: UInt64
     /// The octets that were captured, in libpcap's memory: to be read, and only until the next call to whoever gave the
     /// record. At most 262144.

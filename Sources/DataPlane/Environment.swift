@@ -1,10 +1,11 @@
 import CDPDK
 import Glibc
 
-/// DPDK's environment (EAL): started once in a process, on a thread that nothing else runs on, because it pins its caller.
+/// DPDK's environment (EAL): started once in a process, on a thread that nothing else runs on, because it pins its
+/// caller.
 ///
-/// It is never stopped: rings, pools and tables lie in its memory and go with their last reference, whenever that is. It
-/// keeps no file that the process's end would leave behind.
+/// It is never stopped: rings, pools and tables lie in its memory and go with their last reference, whenever that is.
+/// It keeps no file that the process's end would leave behind.
 public enum Environment {
     /// What to start it with.
     public struct Settings: Sendable {
@@ -30,12 +31,14 @@ public enum Environment {
             self.extraArguments = extraArguments
         }
 
-        // The main lcore starts and stops things and floats over all processors; its number is one that no worker can have.
+        // The main lcore starts and stops things and floats over all processors; its number is one that no worker can
+        // have.
         static let mainLcore = 127
 
         /// The command line that EAL reads.
         public var arguments: [String] {
-            // Nothing of it on any file system: no hugepage file to leave behind, and any number of gateways on one host.
+            // Nothing of it on any file system: no hugepage file to leave behind, and any number of gateways on one
+            // host.
             var arguments = ["vpn-gw", "--no-telemetry", "--log-level=3"]
             let workers = workerCores.map { "\($0)@\($0)" }
             let everywhere = Environment.processors.map(String.init).joined(separator: ",")
@@ -73,8 +76,8 @@ public enum Environment {
         return count == 0 ? [0] : numbers.prefix(Int(count)).map(Int.init)
     }
 
-    /// Starts EAL. With `keepAffinity` the calling thread stays on the processors it was on (replay and benchmarks, which
-    /// have no worker lcores).
+    /// Starts EAL. With `keepAffinity` the calling thread stays on the processors it was on (replay and benchmarks,
+    /// which have no worker lcores).
     public static func start(_ settings: Settings, keepAffinity: Bool) throws(DataPlaneError) {
         guard cdpdk_version_matches() else { throw .versionMismatch }
         let result = unsafe withArguments(settings.arguments) { count, arguments in

@@ -109,8 +109,8 @@ struct NeighborTable: ~Copyable {
         buckets[slot] = UInt32(index)
     }
 
-    /// Frees the longest unused of the next 64 neighbours that are neither pinned nor waited for, and looks further only
-    /// when none of them can go.
+    /// Frees the longest unused of the next 64 neighbours that are neither pinned nor waited for, and looks further
+    /// only when none of them can go.
     private mutating func evict() -> Int? {
         var oldest: Int?
         for looked in 0..<entries.count - pinnedCount {

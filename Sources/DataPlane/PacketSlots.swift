@@ -9,8 +9,8 @@ struct PacketSlot: BitwiseCopyable {
     var ip: PacketBytes
     /// Index of the port it came in by; `PacketSlot.originated` for the gateway's own.
     var ingress: UInt16
-    /// Index of the port by which it may leave in clear without a policy: the answer of a local service to a question that
-    /// came in clear by that port. `PacketSlot.noPort` for all others.
+    /// Index of the port by which it may leave in clear without a policy: the answer of a local service to a question
+    /// that came in clear by that port. `PacketSlot.noPort` for all others.
     var answersPort: UInt16
     /// Index of the tunnel that it was decrypted from, or `PacketSlot.noTunnel`.
     var tunnel: UInt32

@@ -3,9 +3,9 @@ import IPsec
 
 /// Turns policies and the tunnels' own selectors into the rules of one classifier for each direction.
 ///
-/// A later fragment shows no ports, so an entry that looks at ports can't tell whether it covers one. Of an entry that discards or protects,
-/// later fragments are discarded, since passing them on in clear could leak what the entry guards (RFC 4301 section 7); an
-/// entry that bypasses does not cover them.
+/// A later fragment shows no ports, so an entry that looks at ports can't tell whether it covers one. Of an entry that
+/// discards or protects, later fragments are discarded, since passing them on in clear could leak what the entry guards
+/// (RFC 4301 section 7); an entry that bypasses does not cover them.
 struct PolicyPlan {
     private let topology: Topology
 

@@ -1,7 +1,8 @@
 import CDPDK
 import Wire
 
-/// A port without a device: what replay and benchmarks feed and drain. Both ends belong to the thread that polls the worker.
+/// A port without a device: what replay and benchmarks feed and drain. Both ends belong to the thread that polls the
+/// worker.
 public struct RingPort: Sendable {
     static let capacity = 1024
 
@@ -56,8 +57,8 @@ extension Mbuf {
         return true
     }
 
-    /// Fills a fresh buffer with an IP packet behind an Ethernet header from the placeholder address to `port`; false, and
-    /// nothing done, when it has no room.
+    /// Fills a fresh buffer with an IP packet behind an Ethernet header from the placeholder address to `port`; false,
+    /// and nothing done, when it has no room.
     public func fill(withPacket packet: PacketBytes, port: StartedPort, timestamp: UInt64) -> Bool {
         let length = EthernetHeader.octets + packet.count
         guard offset + length <= buffer.count else { return false }

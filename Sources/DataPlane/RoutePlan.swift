@@ -9,8 +9,8 @@ struct NeighborKey: Hashable, BitwiseCopyable {
 
 /// Turns own addresses, connected blocks, static routes and the tunnels' subnets into one longest-prefix table.
 ///
-/// The tunnels' remote subnets are in it because the more specific entry must win between a route out of a protected port
-/// and a tunnel: what they lead to is the boundary, where the SPD decides.
+/// The tunnels' remote subnets are in it because the more specific entry must win between a route out of a protected
+/// port and a tunnel: what they lead to is the boundary, where the SPD decides.
 struct RoutePlan {
     private let topology: Topology
     /// Neighbours that something points at by index.
@@ -40,7 +40,8 @@ struct RoutePlan {
     /// The table, most general prefixes first.
     func compile() -> Compiled {
         var table = clear
-        // A tunnel's subnet sees the boundary; in clear (a bypass policy) the way is what would hold without the tunnel.
+        // A tunnel's subnet sees the boundary; in clear (a bypass policy) the way is what would hold without the
+        // tunnel.
         for prefix in topology.tunnels.flatMap(\.remoteSubnets) where table[prefix] == nil {
             let under = longest(prefix.address, atMost: prefix.length)
             table[prefix] = under.flatMap { $0.kind == .unprotected ? $0 : nil } ?? .nowhere
@@ -57,7 +58,8 @@ struct RoutePlan {
         return number(table)
     }
 
-    /// Index of the neighbour that packets to `address` are sent to; `RouteEntry.onLink` when no unprotected way leads there.
+    /// Index of the neighbour that packets to `address` are sent to; `RouteEntry.onLink` when no unprotected way leads
+    /// there.
     mutating func nextHop(towards address: IPv4Address) -> UInt32 {
         guard let way = longest(address, atMost: 32), way.kind == .unprotected else { return RouteEntry.onLink }
         return way.gateway == RouteEntry.onLink ? pin(Int(way.port), address) : way.gateway

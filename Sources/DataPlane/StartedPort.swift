@@ -18,8 +18,8 @@ public struct StartedPort: Sendable {
 
     static let descriptors: UInt16 = 1024
 
-    /// Finds the device of `port`, configures one transmit queue and, as far as the device has them, one receive queue for
-    /// each worker, and starts it.
+    /// Finds the device of `port`, configures one transmit queue and, as far as the device has them, one receive queue
+    /// for each worker, and starts it.
     public init(_ port: Topology.Port, workers: Int, pool: PacketPool) throws(DataPlaneError) {
         let number = unsafe cdpdk_port_by_name(Environment.Settings.portName(port.device))
         guard number >= 0 else { throw .noDevice(port: port.name, device: port.device) }

@@ -34,8 +34,8 @@ extension Worker {
         answer(packet, mbuf, port)
     }
 
-    /// RFC 826: an entry that exists is updated by anything its address says; a new one is made only for who asks for us.
-    /// Nobody speaks for addresses off the link, for ours, or for a static entry.
+    /// RFC 826: an entry that exists is updated by anything its address says; a new one is made only for who asks for
+    /// us. Nobody speaks for addresses off the link, for ours, or for a static entry.
     private mutating func learn(_ packet: ARPPacket, _ port: Int, insert: Bool) {
         let sender = route(packet.senderAddress)
         guard packet.senderAddress != 0, sender.kind == .protected || sender.kind == .unprotected,
@@ -73,8 +73,8 @@ extension Worker {
         enqueue(mbuf, port)
     }
 
-    /// Keeps a packet until its neighbour is known, and asks for it; with too many waiting it is dropped. In replay without
-    /// ARP every neighbour answers to the placeholder address at once.
+    /// Keeps a packet until its neighbour is known, and asks for it; with too many waiting it is dropped. In replay
+    /// without ARP every neighbour answers to the placeholder address at once.
     @inline(never)
     mutating func hold(_ mbuf: Mbuf, for index: Int) {
         guard resolves else {

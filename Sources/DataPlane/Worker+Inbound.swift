@@ -1,5 +1,5 @@
-// From the unprotected side. RFC 4301 section 5.2: ESP for us is opened and held against its SA's selectors; everything else
-// is clear text, which needs a bypass policy to come in.
+// From the unprotected side. RFC 4301 section 5.2: ESP for us is opened and held against its SA's selectors; everything
+// else is clear text, which needs a bypass policy to come in.
 
 import CDPDK
 import ESP

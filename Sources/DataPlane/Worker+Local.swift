@@ -5,8 +5,8 @@ import IPsec
 import Wire
 
 extension Worker {
-    /// A packet for an own address that came from inside, through a tunnel, or by a bypass policy: its answer goes through
-    /// the route table and the SPD like any packet.
+    /// A packet for an own address that came from inside, through a tunnel, or by a bypass policy: its answer goes
+    /// through the route table and the SPD like any packet.
     @inline(never)
     mutating func deliver(_ slot: PacketSlot, _ route: RouteEntry) {
         guard ports[Int(route.port)].localServices, Worker.isEchoRequest(slot) else {

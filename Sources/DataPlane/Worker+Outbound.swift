@@ -66,8 +66,8 @@ extension Worker {
         }
     }
 
-    /// RFC 4301 4.4.1: no policy means discard; but the answer of a port's local service goes back where the question came
-    /// from.
+    /// RFC 4301 4.4.1: no policy means discard; but the answer of a port's local service goes back where the question
+    /// came from.
     @inline(never)
     private mutating func crossWithoutPolicy(_ slot: PacketSlot, _ route: RouteEntry) {
         guard slot.answersPort != PacketSlot.noPort, route.kind == .unprotected, route.port == slot.answersPort else {

@@ -28,8 +28,8 @@ extension Worker {
         block.add(octets, to: .rxOctets, port: port)
     }
 
-    /// The IPv4 packet of a frame, with its buffer holding nothing else; nil when the frame was something else or bad, and
-    /// has been dealt with.
+    /// The IPv4 packet of a frame, with its buffer holding nothing else; nil when the frame was something else or bad,
+    /// and has been dealt with.
     @inline(__always)
     private mutating func accept(_ mbuf: Mbuf, _ port: Int) -> PacketBytes? {
         if mbuf.isChained && !mbuf.linearize() {

@@ -49,7 +49,8 @@ extension Worker {
         enqueue(mbuf, Int(neighbors.entries[index].port))
     }
 
-    /// Puts a frame into a port's queue. A full queue is offered to the port first; what then finds no place is dropped.
+    /// Puts a frame into a port's queue. A full queue is offered to the port first; what then finds no place is
+    /// dropped.
     @inline(__always)
     mutating func enqueue(_ mbuf: Mbuf, _ port: Int) {
         if queues[port].count == queues[port].capacity {

@@ -6,11 +6,11 @@
 //   Worker+Local      what is for the gateway itself, and ICMP errors
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
 //
-// Every burst goes through passes over fixed arrays. A packet ends in exactly one of: transmit, consume, drop, hand off, hold.
-// Nothing here allocates, locks, throws or counts references per packet.
+// Every burst goes through passes over fixed arrays. A packet ends in exactly one of: transmit, consume, drop, hand
+// off, hold. Nothing here allocates, locks, throws or counts references per packet.
 //
-// Methods on the packet's way are `mutating` or `static` even when they change nothing: for a borrowing call from a mutating
-// method Swift 6.3 first copies the whole worker, 700 octets a packet.
+// Methods on the packet's way are `mutating` or `static` even when they change nothing: for a borrowing call from a
+// mutating method Swift 6.3 first copies the whole worker, 700 octets a packet.
 
 import CDPDK
 import ESP

@@ -87,9 +87,11 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
 public struct PacketCounts: Sendable, Equatable {
     /// Of one port.
     public struct Port: Sendable, Equatable {
+        /// Frames and their octets, without what the wire adds.
         public var rxPackets: UInt64 = 0, rxOctets: UInt64 = 0, txPackets: UInt64 = 0, txOctets: UInt64 = 0
     }
 
+    /// Frames that came in, packets the gateway made, frames that went out, packets that were for the gateway itself.
     public var received: UInt64 = 0, originated: UInt64 = 0, transmitted: UInt64 = 0, consumed: UInt64 = 0
     /// Held by a worker: waiting for a neighbour or in a queue between workers.
     public var inFlight: UInt64 = 0

@@ -49,8 +49,8 @@ public final class WorkerGroup: Sendable {
             }, pool: pool, block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
     }
 
-    /// Starts every worker on its lcore. Each is made where it runs; a failure to make one is trapped, since all it needs was
-    /// tried before.
+    /// Starts every worker on its lcore. Each is made where it runs; a failure to make one is trapped, since all it
+    /// needs was tried before.
     public func launch(on cores: [Int]) throws(DataPlaneError) {
         precondition(cores.count == blocks.count)
         for (index, core) in cores.enumerated() {

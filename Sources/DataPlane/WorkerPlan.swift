@@ -32,8 +32,8 @@ public struct HandoffRings: BitwiseCopyable, Sendable {
 public enum WorkerMode: Sendable {
     /// Real ports: frames for the port's own and the broadcast address; ARP.
     case live
-    /// Capture files: frames for any address. With `resolve` ARP as in live mode, else every next hop without an entry is
-    /// 02:00:00:00:00:01 and nothing is asked.
+    /// Capture files: frames for any address. With `resolve` ARP as in live mode, else every next hop without an entry
+    /// is 02:00:00:00:00:01 and nothing is asked.
     case replay(resolve: Bool)
 }
 

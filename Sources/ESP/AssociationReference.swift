@@ -1,5 +1,5 @@
-/// Names an SA that lives at an address of its own, aligned to a cache line: bursts mix many SAs, and no reference is counted
-/// for a packet. Whoever made it destroys it, after the last burst that may hold it.
+/// Names an SA that lives at an address of its own, aligned to a cache line: bursts mix many SAs, and no reference is
+/// counted for a packet. Whoever made it destroys it, after the last burst that may hold it.
 @frozen
 @safe
 public struct AssociationReference<Association: ~Copyable>: @unchecked Sendable {

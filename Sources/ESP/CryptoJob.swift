@@ -1,8 +1,8 @@
-/// One AES-GCM operation on a packet in place, as the crypto stage takes it: 96 octets, filled by the header pass and read
-/// one pass later.
+/// One AES-GCM operation on a packet in place, as the crypto stage takes it: 96 octets, filled by the header pass and
+/// read one pass later.
 ///
-/// The pass between is the point: a vector load of a nonce that was stored a few instructions before stalls for about 40
-/// cycles, which a burst avoids by writing all nonces first.
+/// The pass between is the point: a vector load of a nonce that was stored a few instructions before stalls for about
+/// 40 cycles, which a burst avoids by writing all nonces first.
 @safe
 struct CryptoJob {
     var key: UnsafeMutableRawPointer

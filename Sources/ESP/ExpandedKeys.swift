@@ -1,9 +1,10 @@
 import CIPsecMB
 
-/// AES-128 keys expanded for GCM (round keys and powers of H, about 1 KB each), out of core dumps and wiped when they go.
+/// AES-128 keys expanded for GCM (round keys and powers of H, about 1 KB each), out of core dumps and wiped when they
+/// go.
 ///
-/// They lie one behind the other: a page for each would put all of them into the same few sets of the caches. SAs hold their
-/// addresses, so this must outlive them.
+/// They lie one behind the other: a page for each would put all of them into the same few sets of the caches. SAs hold
+/// their addresses, so this must outlive them.
 @safe
 public struct ExpandedKeys: ~Copyable {
     private static let stride = (Int(CIPSECMB_GCM_KEY_OCTETS) + 63) / 64 * 64

@@ -1,8 +1,8 @@
 // Inbound ESP in tunnel mode, a burst at a time. RFC 4303 section 3.4, RFC 4106, RFC 4301 section 5.2.
 //
-// In order: the caller appends packets whose SA it found; `prepare` checks lengths and the replay window; a crypto stage
-// decrypts in place and computes ICVs; `finish` compares them, checks the window again and marks it, and checks padding and
-// trailer. Nothing of an SA changes before the ICV held.
+// In order: the caller appends packets whose SA it found; `prepare` checks lengths and the replay window; a crypto
+// stage decrypts in place and computes ICVs; `finish` compares them, checks the window again and marks it, and checks
+// padding and trailer. Nothing of an SA changes before the ICV held.
 
 import IPsec
 import Wire
@@ -11,8 +11,8 @@ import Wire
 @frozen
 @safe
 public struct InboundPacket {
-    /// From the ESP header to the end of the ICV, before `finish`; the inner packet after it, traffic flow confidentiality
-    /// padding included.
+    /// From the ESP header to the end of the ICV, before `finish`; the inner packet after it, traffic flow
+    /// confidentiality padding included.
     public internal(set) var bytes: PacketBytes
     @usableFromInline let association: UnsafeMutablePointer<InboundSecurityAssociation>
     /// The caller's own, untouched.

@@ -2,8 +2,8 @@ import CIPsecMB
 
 /// The KEYMAT of one AES-128-GCM SA: a 16-octet AES key and then a 4-octet salt (RFC 4106 section 8.1).
 ///
-/// Lives outside the Swift heap, out of core dumps, and is wiped when the last reference goes. It has no description and
-/// no way to be printed; `fingerprint` is what people and files may see.
+/// Lives outside the Swift heap, out of core dumps, and is wiped when the last reference goes. It has no description
+/// and no way to be printed; `fingerprint` is what people and files may see.
 @safe
 public final class KeyMaterial: @unchecked Sendable {
     /// Octets of KEYMAT for AES-128-GCM.
@@ -11,7 +11,8 @@ public final class KeyMaterial: @unchecked Sendable {
     static let keyOctets = 16
 
     let secret: UnsafeMutableRawPointer
-    /// Names the AES key without giving it away: equal for two SAs exactly when their AES keys are, whatever their salts.
+    /// Names the AES key without giving it away: equal for two SAs exactly when their AES keys are, whatever their
+    /// salts.
     public let fingerprint: KeyFingerprint
 
     /// Takes 20 octets. Nil for any other count, or without memory.

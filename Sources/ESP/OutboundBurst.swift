@@ -4,8 +4,8 @@
 //   after   | outer IPv4 | ESP | IV | inner IPv4 packet         | 1 2 3 | pad length | 4 | ICV |
 //                 20        8     8                               0 … 3       1       1   16
 //
-// In order: the caller appends packets; `prepare` numbers them and writes all headers and trailers; a crypto stage encrypts;
-// the caller reads where each packet starts now. What is not detected: an SA used by two workers at once.
+// In order: the caller appends packets; `prepare` numbers them and writes all headers and trailers; a crypto stage
+// encrypts; the caller reads where each packet starts now. What is not detected: an SA used by two workers at once.
 
 import IPsec
 import Wire
@@ -73,8 +73,8 @@ public struct OutboundBurst: ~Copyable {
         jobs.removeAll()
     }
 
-    /// Adds the inner packet of `length` octets at `offset` of `buffer`, which stays valid until the burst is emptied, to go
-    /// out under `association`. Traps when the burst is full or the packet is not inside the buffer.
+    /// Adds the inner packet of `length` octets at `offset` of `buffer`, which stays valid until the burst is emptied,
+    /// to go out under `association`. Traps when the burst is full or the packet is not inside the buffer.
     public mutating func append(
         buffer: PacketBytes, offset: Int, length: Int, association: OutboundAssociationReference, tag: Int
     ) {
@@ -121,7 +121,8 @@ public struct OutboundBurst: ~Copyable {
             return
         }
 
-        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. Both ceilings are on disk.
+        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. Both ceilings are on
+        // disk.
         let lastSequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed)
         let lastVector = unsafe association.pointee.initializationVector.load(ordering: .relaxed)
         if unsafe lastSequence >= association.pointee.sequenceCeiling

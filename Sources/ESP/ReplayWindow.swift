@@ -1,13 +1,13 @@
-// Anti-replay of one inbound SA. Read first: RFC 4303 section 3.4.3 (what must be refused, and when the window may move) and
-// RFC 6479 (a ring of words needs no shifting).
+// Anti-replay of one inbound SA. Read first: RFC 4303 section 3.4.3 (what must be refused, and when the window may
+// move) and RFC 6479 (a ring of words needs no shifting).
 //
 //          highest - size                   highest
 //                |                             |
 //      late <----|  replayed, or fresh (1 bit) |----> fresh, and moves the window
 //
-// Two calls, because only an authentic packet may leave a trace: `check` before its ICV is verified, `mark` after. A burst
-// checks all of its packets, opens them, and then marks one by one; of two copies in one burst both pass the check and only
-// the first passes the mark.
+// Two calls, because only an authentic packet may leave a trace: `check` before its ICV is verified, `mark` after. A
+// burst checks all of its packets, opens them, and then marks one by one; of two copies in one burst both pass the
+// check and only the first passes the mark.
 
 import IPsec
 

@@ -3,8 +3,8 @@ import Wire
 
 /// The crypto stage in software: AES-128-GCM by libipsec-mb's direct calls, one worker's own.
 ///
-/// A stage is given a burst and asked for it back: `submit…` takes the burst's jobs, `collect…` says how many are done, in
-/// order. Here the work is done when `submit…` returns; a device that works by itself would do it between the two.
+/// A stage is given a burst and asked for it back: `submit…` takes the burst's jobs, `collect…` says how many are done,
+/// in order. Here the work is done when `submit…` returns; a device that works by itself would do it between the two.
 @safe
 public struct SoftwareGCM: ~Copyable {
     private let manager: UnsafeMutablePointer<IMB_MGR>

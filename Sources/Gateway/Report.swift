@@ -101,8 +101,9 @@ public struct Report: Sendable, Encodable {
         }
         for association in sas {
             lines.append(
-                "tunnel \(association.tunnel) \(association.direction) \(association.spi): \(association.packets) packets "
-                    + "\(association.octets) octets, sequence number \(association.sequenceNumber)")
+                "tunnel \(association.tunnel) \(association.direction) \(association.spi): "
+                    + "\(association.packets) packets \(association.octets) octets, "
+                    + "sequence number \(association.sequenceNumber)")
         }
         for (reason, count) in drops.sorted(by: { $0.key < $1.key }) { lines.append("dropped \(reason): \(count)") }
         return lines

@@ -1,6 +1,7 @@
 /// Why a packet was not carried on. A packet has exactly one reason: the first that applies, in the order of the cases.
 ///
-/// This list is the only one: the counter's name in reports, the help text and the documentation's table follow from it.
+/// This list is the only one: the counter's name in reports, the help text and the documentation's table follow from
+/// it.
 public enum DropReason: UInt8, CaseIterable, Hashable, Sendable {
     // Looked for in every packet.
     case malformed, unsupportedEthertype, notForUs, martian, rateLimited

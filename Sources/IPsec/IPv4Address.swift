@@ -10,7 +10,8 @@ public struct IPv4Address: Hashable, Comparable, Sendable {
     @inlinable
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// Reads dotted-quad text. Nil unless there are four decimal numbers of 0 to 255 without leading zeros (RFC 6943 3.1.1).
+    /// Reads dotted-quad text. Nil unless there are four decimal numbers of 0 to 255 without leading zeros (RFC 6943
+    /// 3.1.1).
     public init?(_ text: some StringProtocol) {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 4 else { return nil }
@@ -51,7 +52,8 @@ public struct IPv4Prefix: Hashable, Sendable {
         self.length = length
     }
 
-    /// Reads "10.0.0.0/8", or an address alone as a block of one. Nil for anything else, host bits that are set included.
+    /// Reads "10.0.0.0/8", or an address alone as a block of one. Nil for anything else, host bits that are set
+    /// included.
     public init?(_ text: some StringProtocol) {
         guard let parsed = IPv4InterfaceAddress(text, defaultLength: 32) else { return nil }
         self.init(containing: parsed.address, length: parsed.prefix.length)

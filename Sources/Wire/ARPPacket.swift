@@ -10,6 +10,7 @@ public struct ARPPacket {
     public static let octets = 28
     /// What it asks or says.
     public enum Operation {
+        /// RFC 826's two.
         public static let request: UInt16 = 1, reply: UInt16 = 2
     }
 

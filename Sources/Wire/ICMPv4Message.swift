@@ -9,11 +9,12 @@
 public struct ICMPv4Message {
     /// Octets before the data.
     public static let headerOctets = 8
-    /// Octets of the packet that caused an error which an error quotes: its header and eight more (RFC 792), or all that
-    /// keeps the error within 576 octets (RFC 1812 section 4.3.2.3).
+    /// Octets of the packet that caused an error which an error quotes: its header and eight more (RFC 792), or all
+    /// that keeps the error within 576 octets (RFC 1812 section 4.3.2.3).
     public static let quoteLimitOctets = 576 - IPv4Header.minimumOctets - headerOctets
     /// Types.
     public enum Kind {
+        /// As RFC 792 numbers them.
         public static let echoReply: UInt8 = 0, destinationUnreachable: UInt8 = 3, echoRequest: UInt8 = 8
         /// The TTL ran out (RFC 792).
         public static let timeExceeded: UInt8 = 11

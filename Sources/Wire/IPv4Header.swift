@@ -1,7 +1,7 @@
 // IPv4. RFC 791 section 3.1; ECN bits of RFC 3168 section 5.
 //
-//   0       1       2               4               6               8       9       10              12      16
-//   |ver|ihl| DS+ECN| total length  | identification|flags| offset  | TTL   | proto | checksum      | source | destination
+//   0       1       2              4                6              8       9       10         12       16
+//   |ver|ihl| DS+ECN| total length | identification |flags| offset | TTL   | proto | checksum | source | destination
 
 /// Protocol numbers that a gateway knows.
 public enum IPProtocol {
@@ -28,11 +28,14 @@ public struct IPv4Header {
     public static let minimumOctets = 20
     /// Where fields start.
     public enum Offset {
+        /// In octets from the header's first.
         public static let typeOfService = 1, totalLength = 2, identification = 4, fragment = 6, timeToLive = 8
+        /// Likewise.
         public static let ipProtocol = 9, checksum = 10, source = 12, destination = 16
     }
     /// Bits of the field that holds flags and fragment offset.
     public enum Fragment {
+        /// Two flags; and the offset, in units of eight octets.
         public static let dontFragment: UInt16 = 0x4000, moreFragments: UInt16 = 0x2000, offsetMask: UInt16 = 0x1fff
     }
 
@@ -110,8 +113,8 @@ public struct IPv4Header {
 
     /// One hop less, with the checksum brought along (RFC 1624). The caller has checked that TTL is at least 1.
     ///
-    /// One load and one store of TTL, protocol and checksum together: a load of two octets just after a store of one of them
-    /// would wait for the store to leave the core's buffer.
+    /// One load and one store of TTL, protocol and checksum together: a load of two octets just after a store of one of
+    /// them would wait for the store to leave the core's buffer.
     @inlinable
     @inline(__always)
     public func decrementTimeToLive() {

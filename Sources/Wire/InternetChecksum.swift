@@ -1,7 +1,7 @@
 // The Internet checksum: RFC 1071 (how and why), RFC 1624 (changing it with the data).
 //
-// A ones' complement sum does not care for byte order: summing words as they lie in memory and storing the result the same
-// way is right on every processor (RFC 1071 section 2 B).
+// A ones' complement sum does not care for byte order: summing words as they lie in memory and storing the result the
+// same way is right on every processor (RFC 1071 section 2 B).
 
 /// Sums over octets and their folding.
 @frozen

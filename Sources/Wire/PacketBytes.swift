@@ -1,13 +1,13 @@
 // The one place where packet bytes are touched through a pointer.
 //
-// Everything above reads and writes through `PacketBytes`: a start, a count, and accessors that trap outside of them. Header
-// views check the count once, so that the compiler sees the later checks hold and removes them.
+// Everything above reads and writes through `PacketBytes`: a start, a count, and accessors that trap outside of them.
+// Header views check the count once, so that the compiler sees the later checks hold and removes them.
 
 /// A window onto octets that somebody else owns: a packet buffer for as long as its burst is being worked on.
 ///
 /// A view, not an owner: whoever makes one promises that the octets outlive it. Offsets count from the window's start;
-/// one that reaches outside traps, because lengths are checked before anything is read (a hostile length never gets here).
-/// Numbers of more than one octet are in network order on the wire and in the processor's order in Swift.
+/// one that reaches outside traps, because lengths are checked before anything is read (a hostile length never gets
+/// here). Numbers of more than one octet are in network order on the wire and in the processor's order in Swift.
 @frozen
 @safe
 public struct PacketBytes: @unchecked Sendable {

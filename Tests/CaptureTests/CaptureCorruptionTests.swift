@@ -28,7 +28,8 @@ struct CaptureCorruptionTests {
         let all = Reading(scratch.file("whole", file.octets)).records
         #expect(all.count == 3)
         let ends = file.starts.dropFirst() + [file.octets.count]
-        // A pcapng file's header is its section header and its first interface; without the second, the first is to blame.
+        // A pcapng file's header is its section header and its first interface; without the second, the first is to
+        // blame.
         let header = format == .pcapng ? file.starts[2] : file.recordStarts[0]
         for count in 0..<file.octets.count {
             let reading = Reading(scratch.file("in", Array(file.octets[..<count])))

@@ -41,8 +41,8 @@ func permissions(_ path: String) -> mode_t {
     return status.st_mode & 0o7777
 }
 
-/// Runs `body` with the file access of nobody where the tests run as root, who may open everything. Only this thread's: the
-/// other tests keep theirs.
+/// Runs `body` with the file access of nobody where the tests run as root, who may open everything. Only this thread's:
+/// the other tests keep theirs.
 func withoutPrivileges<Result>(_ body: () -> Result) -> Result {
     guard geteuid() == 0 else { return body() }
     // <sys/fsuid.h> is not in Swift's Glibc.

@@ -119,7 +119,10 @@ extension OnDPDK {
                     let expected = plain.verdict(packet, direction)
                     guard found.rawValue == expected.map({ PolicyResult($0).rawValue }) ?? 0 else {
                         Issue.record(
-                            "seed \(seed): \(direction) \(packet): \(found), not \(String(describing: expected)), in \(topology.summary)"
+                            """
+                            seed \(seed): \(direction) \(packet): \(found), not \(String(describing: expected)), \
+                            in \(topology.summary)
+                            """
                         )
                         return
                     }

@@ -105,7 +105,10 @@ extension OnDPDK {
                 }
                 guard found == expected else {
                     Issue.record(
-                        "seed \(seed): ESP to \(address) by \(String(describing: found)), not \(String(describing: expected)), in \(topology.summary)"
+                        """
+                        seed \(seed): ESP to \(address) by \(String(describing: found)), \
+                        not \(String(describing: expected)), in \(topology.summary)
+                        """
                     )
                     return
                 }

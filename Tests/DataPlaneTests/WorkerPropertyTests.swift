@@ -31,7 +31,8 @@ extension OnDPDK {
                 clock = traffic.random.pick([0, 1, 1_700_000_000_000_000_000, UInt64(UInt32.max) * 1_000_000_000])
             }
 
-            /// What the unprotected port sent: nothing but what may leave, nothing of the inside in clear, all of it good.
+            /// What the unprotected port sent: nothing but what may leave, nothing of the inside in clear, all of it
+            /// good.
             func judgeOutside(_ frames: [[UInt8]]) {
                 for frame in frames {
                     if let complaint = PropertySite.complaint(outside: frame, near.group.topology) {

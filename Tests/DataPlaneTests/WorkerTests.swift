@@ -89,7 +89,8 @@ extension OnDPDK {
     struct TwoWorkersTests {
         init() throws { try TestEnvironment.start() }
 
-        /// Tunnels 0 and 2 belong to the first worker, 1 and 3 to the second; the first polls the LAN, the second the WAN.
+        /// Tunnels 0 and 2 belong to the first worker, 1 and 3 to the second; the first polls the LAN, the second the
+        /// WAN.
         private static func sites() throws -> (near: Topology, far: Topology) {
             let here = address("192.0.2.1"), there = address("192.0.2.2")
             let blocks = (0..<4).map { prefix("10.0.\(10 + $0).0/24") }

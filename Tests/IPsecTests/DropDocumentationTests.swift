@@ -7,13 +7,15 @@ struct DropDocumentationTests {
     private static let file = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "../../docs/DROPS.md").standardized
 
-    /// The page as the list makes it. When the list changed: `VPNGW_WRITE_DOCS=1 swift test --filter DropDocumentation`.
+    /// The page as the list makes it. When the list changed: `VPNGW_WRITE_DOCS=1 swift test --filter
+    /// DropDocumentation`.
     private static var page: String {
         let rows = DropReason.allCases.map { "| `\($0.name)` | \($0.help) |" }
         return """
             # Why a packet was dropped
 
-            A packet is dropped for one reason: the first that applies, in this order. Reports count them under these names.
+            A packet is dropped for one reason: the first that applies, in this order. \
+            Reports count them under these names.
 
             | reason | what it says |
             |---|---|

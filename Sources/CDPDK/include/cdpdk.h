@@ -170,7 +170,8 @@ void cdpdk_classifier_free(void *classifier);
 // RESULTS[i] = result of the best rule for *KEYS[i], or 0.
 void cdpdk_classify(void *classifier, const cdpdk_flow_key *const *keys, uint32_t *results, uint32_t count);
 
-// A longest-prefix table over IPv4 for up to COUNT routes; next hops 1 to 32767, 0 is none. NULL and rte_errno on failure.
+// A longest-prefix table over IPv4 for up to COUNT routes; next hops 1 to 32767, 0 is none. NULL and rte_errno on
+// failure.
 void *cdpdk_fib_create(const char *name, uint32_t count);
 void cdpdk_fib_free(void *fib);
 int cdpdk_fib_add(void *fib, uint32_t address, uint8_t length, uint64_t next_hop);

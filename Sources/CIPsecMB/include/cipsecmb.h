@@ -15,19 +15,21 @@ enum {
 };
 
 // Encrypts LENGTH octets in place and writes the 16-octet ICV. IV: 12 octets (salt, then IV). AAD: AAD_LENGTH octets.
-CIPSECMB_INLINE void cipsecmb_gcm128_encrypt(IMB_MGR *manager, const void *key, void *context, void *text, uint64_t length,
-                                             const void *iv, const void *aad, uint64_t aad_length, void *icv) {
+CIPSECMB_INLINE void cipsecmb_gcm128_encrypt(IMB_MGR *manager, const void *key, void *context, void *text,
+                                             uint64_t length, const void *iv, const void *aad, uint64_t aad_length,
+                                             void *icv) {
     IMB_AES128_GCM_ENC(manager, (const struct gcm_key_data *)key, (struct gcm_context_data *)context, (uint8_t *)text,
-                       (const uint8_t *)text, length, (const uint8_t *)iv, (const uint8_t *)aad, aad_length, (uint8_t *)icv,
-                       16);
+                       (const uint8_t *)text, length, (const uint8_t *)iv, (const uint8_t *)aad, aad_length,
+                       (uint8_t *)icv, 16);
 }
 
 // Decrypts LENGTH octets in place and writes the ICV that they should have had; the caller compares.
-CIPSECMB_INLINE void cipsecmb_gcm128_decrypt(IMB_MGR *manager, const void *key, void *context, void *text, uint64_t length,
-                                             const void *iv, const void *aad, uint64_t aad_length, void *icv) {
+CIPSECMB_INLINE void cipsecmb_gcm128_decrypt(IMB_MGR *manager, const void *key, void *context, void *text,
+                                             uint64_t length, const void *iv, const void *aad, uint64_t aad_length,
+                                             void *icv) {
     IMB_AES128_GCM_DEC(manager, (const struct gcm_key_data *)key, (struct gcm_context_data *)context, (uint8_t *)text,
-                       (const uint8_t *)text, length, (const uint8_t *)iv, (const uint8_t *)aad, aad_length, (uint8_t *)icv,
-                       16);
+                       (const uint8_t *)text, length, (const uint8_t *)iv, (const uint8_t *)aad, aad_length,
+                       (uint8_t *)icv, 16);
 }
 
 // A manager for this processor, NULL without memory or without an instruction set the library supports.

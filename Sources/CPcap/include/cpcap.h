@@ -1,5 +1,6 @@
-// Capture files over libpcap: what Swift can't do itself, which is stdio with a buffer of its own, file offsets for error
-// messages, timestamps as one number, dump files of mode 0600, and the errors of writing that pcap_dump keeps to itself.
+// Capture files over libpcap: what Swift can't do itself, which is stdio with a buffer of its own, file offsets for
+// error messages, timestamps as one number, dump files of mode 0600, and the errors of writing that pcap_dump keeps to
+// itself.
 //
 // Readers and writers belong to one thread at a time: their streams are not locked.
 #pragma once
@@ -35,7 +36,8 @@ cpcap_state cpcap_reader_state(const cpcap_reader *reader);
 int cpcap_reader_link_type(const cpcap_reader *reader);
 // After a failure: the errno when the system refused, and 0 when the file's content is to blame.
 int cpcap_reader_error_number(const cpcap_reader *reader);
-// After a failure by content: where the record, block or file header that failed starts, -1 for what can't seek (a pipe).
+// After a failure by content: where the record, block or file header that failed starts, -1 for what can't seek (a
+// pipe).
 int64_t cpcap_reader_offset_octets(const cpcap_reader *reader);
 // After a failure by content: libpcap's words for it, valid until the reader is freed.
 const char *cpcap_reader_reason(const cpcap_reader *reader);

@@ -1,8 +1,9 @@
 // What `vpn-gw bench` measures: TSC cycles a packet through the production worker, with every check on.
 //
-// A round is one burst: 32 packets are copied from a template into fresh buffers and put into a port's queue, the worker polls
-// once, and what it sent is taken and freed. The same feed without a worker, straight from port to port, is the I/O floor.
-// Decapsulation is fed with copies of what the peer gateway has just encrypted, outside of the time that is taken.
+// A round is one burst: 32 packets are copied from a template into fresh buffers and put into a port's queue, the
+// worker polls once, and what it sent is taken and freed. The same feed without a worker, straight from port to port,
+// is the I/O floor. Decapsulation is fed with copies of what the peer gateway has just encrypted, outside of the time
+// that is taken.
 
 import DataPlane
 import Wire

@@ -7,8 +7,8 @@ public struct BenchReport: Sendable {
     public private(set) var rows: [BenchRow] = []
     private var stages: [BenchStages.Row] = []
 
-    /// Measures everything that `options` ask for; `progress` is told what is being measured. Starts DPDK's environment:
-    /// once in a process.
+    /// Measures everything that `options` ask for; `progress` is told what is being measured. Starts DPDK's
+    /// environment: once in a process.
     public static func run(_ options: BenchOptions, progress: (String) -> Void) throws -> BenchReport {
         // The most tunnels want the most memory: 4 KiB each for policies, besides what the route table takes.
         let memory = 512 + (options.associations.max() ?? 0) / 128

@@ -5,8 +5,8 @@ import Wire
 
 /// Two gateways that are each other's peer, with as many tunnels as wanted: what benchmarks run on.
 ///
-/// Hosts behind the near gateway are 10.0.0.0/16, behind the far one 100.64.0.0/10 in blocks of 64, one a tunnel. Both reach
-/// their hosts through a router, so that the number of neighbours does not grow with the number of tunnels.
+/// Hosts behind the near gateway are 10.0.0.0/16, behind the far one 100.64.0.0/10 in blocks of 64, one a tunnel. Both
+/// reach their hosts through a router, so that the number of neighbours does not grow with the number of tunnels.
 struct BenchSite {
     /// Most tunnels: blocks of 64 in a /10.
     static let tunnelLimit = 65536

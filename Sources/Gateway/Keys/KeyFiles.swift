@@ -29,8 +29,8 @@ public enum KeyFiles {
         return "0x" + String(decoding: octets.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
-    /// Writes a tunnel's two keys for both ends below `directory`: `NEAR/FAR-out.key` and `-in.key`, `FAR/NEAR-out.key` and
-    /// `-in.key`, mode 0600 in directories of mode 0700. Overwrites nothing. Returns the four paths.
+    /// Writes a tunnel's two keys for both ends below `directory`: `NEAR/FAR-out.key` and `-in.key`, `FAR/NEAR-out.key`
+    /// and `-in.key`, mode 0600 in directories of mode 0700. Overwrites nothing. Returns the four paths.
     public static func write(for ends: Ends, below directory: String) throws(KeyFileError) -> [String] {
         let there = makeKey(), back = makeKey()
         let files = [

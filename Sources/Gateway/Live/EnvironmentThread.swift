@@ -3,7 +3,8 @@ import Foundation
 
 /// The one thread on which DPDK is started, told what to do, and stopped.
 ///
-/// EAL pins the thread that starts it, and a pinned thread of Swift's pool would stay pinned; so it gets one of its own.
+/// EAL pins the thread that starts it, and a pinned thread of Swift's pool would stay pinned; so it gets one of its
+/// own.
 final class EnvironmentThread: @unchecked Sendable {
     private let condition = NSCondition()
     // Guarded by `condition`.
@@ -17,8 +18,8 @@ final class EnvironmentThread: @unchecked Sendable {
         thread.start()
     }
 
-    /// Runs `body` on the thread, after everything given to it before, and waits for its result without blocking a thread
-    /// of the pool.
+    /// Runs `body` on the thread, after everything given to it before, and waits for its result without blocking a
+    /// thread of the pool.
     func run<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             condition.lock()

@@ -1,7 +1,7 @@
 // `vpn-gw run`: devices, workers on cores of their own, numbers reserved on disk, until a signal ends it.
 //
-// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start; tables are built; every SA
-// gets its numbers; workers run. Stopping goes the same way back.
+// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start; tables are built;
+// every SA gets its numbers; workers run. Stopping goes the same way back.
 
 import DataPlane
 import Foundation
@@ -152,8 +152,8 @@ final class LiveDataPlane: Sendable {
 struct MemorySizing {
     /// Packet buffers: all descriptors of all queues full, what workers hold, and their caches.
     let buffers: Int
-    /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two: the
-    /// ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
+    /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two:
+    /// the ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
     let frameOctets: Int
     /// With the route table (32 MiB), policies, SAs and DPDK's own.
     let memoryMiB: Int

@@ -17,7 +17,8 @@ public enum MachineError: Error, CustomStringConvertible, Sendable {
     public var description: String {
         switch self {
         case .noCore(let core, let available):
-            "worker_cores: core \(core) is not available here; this process may use \(available.map(String.init).joined(separator: ", "))"
+            "worker_cores: core \(core) is not available here; this process may use "
+                + available.map(String.init).joined(separator: ", ")
         case .noHugePages(let needed, let command):
             "no hugepages are free (\(needed) MiB are needed): run `\(command)`, or set huge_pages = false in [dpdk]"
         case .noInterface(let name, let port):

@@ -4,8 +4,8 @@ import IPsec
 import SAStore
 import Synchronization
 
-/// Keeps every outbound SA ahead of its worker: a block of sequence numbers and one of IVs is on disk before either is used,
-/// and the next blocks are asked for when half is gone.
+/// Keeps every outbound SA ahead of its worker: a block of sequence numbers and one of IVs is on disk before either is
+/// used, and the next blocks are asked for when half is gone.
 ///
 /// A store that does not answer stops the SAs one after the other (`sequence_exhausted`), never the other way.
 final class NumberKeeper: Sendable {
@@ -24,8 +24,8 @@ final class NumberKeeper: Sendable {
 
     /// Before the workers run: every SA resumes behind what was ever reserved, and gets its first blocks.
     ///
-    /// The first IV of a run is at least what the clock says, so that a state directory that was rolled back repeats none.
-    /// An SA whose sequence numbers are used up gets nothing; its tunnel's name is returned.
+    /// The first IV of a run is at least what the clock says, so that a state directory that was rolled back repeats
+    /// none. An SA whose sequence numbers are used up gets nothing; its tunnel's name is returned.
     func resume(secondsSince1970: Int64) throws(StoreError) -> [String] {
         let blocks = try store.reserve(
             tunnels.flatMap { requests(for: $0, floor: InitializationVectorFloor.at(secondsSince1970)) })

@@ -4,8 +4,8 @@ import SAStore
 extension Replay {
     /// A whole replay as the command line asks for it. `progress` is told how many records were taken, now and then.
     ///
-    /// After an input that turned out corrupt, what came before is processed and all files are complete, and then its error
-    /// is thrown.
+    /// After an input that turned out corrupt, what came before is processed and all files are complete, and then its
+    /// error is thrown.
     public static func run(_ site: Site, _ options: ReplayOptions, progress: (UInt64) -> Void) throws -> Report {
         var replay = try Replay(site.topology, options)
         var failure: (any Error)?

@@ -1,8 +1,8 @@
 // `vpn-gw pcap`: the production worker, fed from capture files and drained into others, on the caller's thread.
 //
-// In the order of a packet: a run of records of one port goes into fresh buffers and into the port's queue; the worker polls
-// once, with the capture's clock; what it sent is written with the time stamp it came with; what it dropped is written as it
-// came. Nothing depends on the machine's clock or on chance: same files, same site, same output.
+// In the order of a packet: a run of records of one port goes into fresh buffers and into the port's queue; the worker
+// polls once, with the capture's clock; what it sent is written with the time stamp it came with; what it dropped is
+// written as it came. Nothing depends on the machine's clock or on chance: same files, same site, same output.
 
 import Capture
 import DataPlane
@@ -81,8 +81,8 @@ public struct Replay: ~Copyable {
         self.originals = originals
     }
 
-    /// Processes one burst. False when all inputs are at their end; throws when one is corrupt, with everything before the
-    /// broken record processed.
+    /// Processes one burst. False when all inputs are at their end; throws when one is corrupt, with everything before
+    /// the broken record processed.
     public mutating func step() throws -> Bool {
         var failure: (any Error)?
         guard let port = pending?.port ?? merge.peekPort() else {
@@ -154,7 +154,8 @@ public struct Replay: ~Copyable {
         worker.releaseDropped()
     }
 
-    /// Ends the replay: nothing is in flight any more, all files are complete. Call it after an error of an input as well.
+    /// Ends the replay: nothing is in flight any more, all files are complete. Call it after an error of an input as
+    /// well.
     public consuming func finish() throws -> Report {
         worker.drain(keepingDropped: true)
         try writeSent()

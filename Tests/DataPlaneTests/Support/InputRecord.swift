@@ -1,7 +1,7 @@
 import Foundation
 
-/// Writes what a test feeds to a port into a pcap file before the worker sees it: it is there even after a trap, and goes
-/// when the test passes.
+/// Writes what a test feeds to a port into a pcap file before the worker sees it: it is there even after a trap, and
+/// goes when the test passes.
 final class InputRecord {
     let path: String
     private let handle: FileHandle

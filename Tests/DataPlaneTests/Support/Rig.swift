@@ -91,8 +91,8 @@ final class Rig {
         return frames
     }
 
-    /// Ends: nothing is in flight, and every buffer is back. What came out at the end is returned by port. The rig may not be
-    /// used after it.
+    /// Ends: nothing is in flight, and every buffer is back. What came out at the end is returned by port. The rig may
+    /// not be used after it.
     func close(_ context: String) -> [[[UInt8]]] {
         first.drain()
         second?.drain()

@@ -23,7 +23,8 @@ struct SplitMix64: RandomNumberGenerator {
     mutating func octets(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8(truncatingIfNeeded: next() >> 32) } }
 }
 
-/// The seeds of a test: `standard`, or what VPNGW_TEST_SEEDS says ("7" or "100-199"), to repeat a failure or to look longer.
+/// The seeds of a test: `standard`, or what VPNGW_TEST_SEEDS says ("7" or "100-199"), to repeat a failure or to look
+/// longer.
 func seeds(_ standard: ClosedRange<UInt64>) -> [UInt64] {
     guard let asked = ProcessInfo.processInfo.environment["VPNGW_TEST_SEEDS"] else { return Array(standard) }
     let numbers = asked.split(separator: "-").map {

@@ -4,11 +4,13 @@ import Testing
 
 @testable import DataPlane
 
-/// All suites that need DPDK: one after the other, because its tables are named and its set-up calls are not for two threads.
+/// All suites that need DPDK: one after the other, because its tables are named and its set-up calls are not for two
+/// threads.
 @Suite(.serialized)
 enum OnDPDK {}
 
-/// DPDK's environment, started once for the process on first use. No other test target may start it: they share the process.
+/// DPDK's environment, started once for the process on first use. No other test target may start it: they share the
+/// process.
 enum TestEnvironment {
     static let memoryMiB = 256
 
