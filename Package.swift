@@ -1,9 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-// DPDK's headers need their include paths and an instruction set (rte_memcpy and friends use SSE 4) on every target that
-// sees them: SwiftPM cannot read Debian's libdpdk.pc, and a C target's flags do not reach its dependents. The default
-// x86-64-v3 runs on every server since 2013; libipsec-mb picks AVX-512 by itself at run time.
+// DPDK's headers need their include paths and an instruction set (rte_memcpy and friends use SSE 4) on every target
+// that sees them: SwiftPM cannot read Debian's libdpdk.pc, and a C target's flags do not reach its dependents. The
+// default x86-64-v3 runs on every server since 2013; libipsec-mb picks AVX-512 by itself at run time.
 let march = Context.environment["VPNGW_MARCH"] ?? "x86-64-v3"
 let dpdkFlags = ["-I/usr/include/dpdk", "-I/usr/include/x86_64-linux-gnu/dpdk", "-march=\(march)"]
 
@@ -73,6 +73,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "Wire"], swiftSettings: strict),
         .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: overDPDK),
+        // Looks at the repository's own text.
+        .testTarget(name: "TidyTests", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,88 @@
+/// What this repository allows, and why.
+enum Rules {
+    /// What the files of a target may import: its dependencies in Package.swift, and of the system what stands here.
+    /// Foundation is the control plane's alone; Wire and IPsec stand on the standard library.
+    static let system: [String: Set<String>] = [
+        "Wire": ["Synchronization"],
+        "IPsec": ["Synchronization"],
+        "ESP": ["Synchronization"],
+        "DataPlane": ["Synchronization", "Glibc"],
+        "SAStore": ["Glibc"],
+        "Capture": ["Glibc"],
+        "Gateway": ["Foundation", "Glibc", "Synchronization"],
+        "vpn-gw": ["Foundation"],
+    ]
+
+    /// The architecture: which room a room may look into. Package.swift says the same or this fails.
+    static let dependencies: [String: Set<String>] = [
+        "Wire": [],
+        "IPsec": [],
+        "ESP": ["Wire", "IPsec", "CIPsecMB"],
+        "DataPlane": ["CDPDK", "ESP", "Wire", "IPsec"],
+        "SAStore": ["IPsec", "GRDB"],
+        "Capture": ["CPcap", "Wire"],
+        "Gateway": [
+            "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "Capture", "TOMLKit", "Logging", "ServiceLifecycle",
+        ],
+        "vpn-gw": ["Gateway", "ArgumentParser"],
+        "CDPDK": [], "CIPsecMB": [], "CPcap": [],
+    ]
+
+    private static let worker = "hands DPDK the addresses of the worker's own arrays"
+    private static let association = "holds the address of an expanded key, which outlives it"
+
+    /// Files that may hold unsafe code, with the reason for each.
+    static let unsafeFiles: [String: String] = [
+        "Wire/PacketBytes.swift": "the one place where packet bytes are touched through a pointer",
+
+        "ESP/AssociationReference.swift": "SAs at addresses of their own, so that no reference is counted for a packet",
+        "ESP/CryptoJob.swift": "what libipsec-mb takes: addresses in packets",
+        "ESP/ExpandedKeys.swift": "keys outside of the Swift heap, wiped",
+        "ESP/InboundBurst.swift": "packets and SAs by address, for the burst only",
+        "ESP/InboundSecurityAssociation.swift": association,
+        "ESP/KeyMaterial.swift": "keys outside of the Swift heap, wiped",
+        "ESP/OutboundBurst.swift": "packets and SAs by address, for the burst only",
+        "ESP/OutboundSecurityAssociation.swift": association,
+        "ESP/ReplayWindow.swift": "a ring of words in memory of its own",
+        "ESP/SoftwareGCM.swift": "calls libipsec-mb",
+
+        "DataPlane/Environment.swift": "EAL's command line",
+        "DataPlane/FixedArray.swift": "the worker's arrays: memory of their own, bounds checked",
+        "DataPlane/ForwardingTables.swift": "owns rte_fib and rte_acl by address",
+        "DataPlane/Mbuf.swift": "DPDK's packet buffers and lists of them",
+        "DataPlane/PacketPool.swift": "DPDK's pools and rings",
+        "DataPlane/PacketSlots.swift": "packets of a pass, and their keys' addresses for rte_acl",
+        "DataPlane/PolicyLookup.swift": "gives rte_acl the addresses of keys",
+        "DataPlane/PolicyPlan.swift": "makes rte_acl's rules",
+        "DataPlane/RingPort.swift": "makes a port from two rings",
+        "DataPlane/RoutePlan.swift": "makes rte_fib's table",
+        "DataPlane/StartedPort.swift": "C structs of a port's request and state",
+        "DataPlane/Worker.swift": "keeps the addresses of tables that its reference keeps alive",
+        "DataPlane/Worker+Inbound.swift": worker,
+        "DataPlane/Worker+Outbound.swift": worker,
+        "DataPlane/Worker+Receive.swift": worker,
+        "DataPlane/Worker+Transmit.swift": "a list of buffers for each port, in memory of their own",
+        "DataPlane/WorkerBlock.swift": "counters that other threads read, on cache lines of their own",
+        "DataPlane/WorkerGroup.swift": "passes a worker's plan through DPDK's launch call",
+
+        "Capture/CaptureFiles.swift": "calls the C shim over libpcap",
+        "Capture/CaptureMerge.swift": "readers that don't move, in memory of their own",
+        "Capture/CaptureReader.swift": "calls the C shim over libpcap; a record's octets lie in its buffer",
+        "Capture/CaptureWriter.swift": "calls the C shim over libpcap",
+        "Capture/SystemReason.swift": "strerror",
+
+        "SAStore/StateDirectory.swift": "opens, locks and syncs a directory by system calls",
+        "SAStore/StoreError.swift": "strerror",
+
+        "Gateway/Bench/BenchGateway.swift": "templates that packets are copied from",
+        "Gateway/Bench/BenchSite.swift": "random octets for a key",
+        "Gateway/Bench/BenchStages.swift": "packet buffers without DPDK",
+        "Gateway/Configuration/FileReader.swift": "reads files by system calls, permissions looked at on the open file",
+        "Gateway/Configuration/MaskedText.swift": "key text in memory that is wiped",
+        "Gateway/Failure.swift": "strerror",
+        "Gateway/Keys/KeyFiles.swift": "random octets and files by system calls",
+        "Gateway/Live/EnvironmentThread.swift": "a list of jobs behind a condition",
+        "Gateway/Live/Machine.swift": "if_nametoindex",
+        "Gateway/Replay/CaptureOutputs.swift": "writers that don't move, in memory of their own",
+    ]
+}
