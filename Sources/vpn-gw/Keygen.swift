@@ -6,7 +6,8 @@ struct Keygen: AsyncParsableCommand {
         abstract: "Make keys: one on stdout, or a tunnel's files for both ends.",
         discussion: """
             With --near and --far, writes DIRECTORY/NEAR/FAR-out.key, NEAR/FAR-in.key and the same for the far \
-            end, each readable by its owner alone; copy each end's directory there over a channel you trust, and delete it here.
+            end, each readable by its owner alone; copy each end's directory there over a channel you trust, and \
+            delete it here.
             """)
 
     @Option(help: "aes-128-gcm-16: 16 octets of key, 4 of salt.")
