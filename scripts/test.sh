@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every test of both runners, then their summaries, then the sum: "N passed, M failed". With --long also the slow ones.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 markers=(-m 'not long')
 [[ ${1-} == --long ]] && markers=()
