@@ -154,3 +154,8 @@ def transfer(network: Network, sender: str, receiver: str, address: str, octets:
     assert process.wait(30) == 0, log.read_text()
     assert log.read_text().split()[1:] == ["received", *said[1:]]
     assert said[1] == str(octets)
+
+
+def blast(network: Network, name: str, address: str, count: int) -> None:
+    """UDP datagrams that nobody answers, as fast as they go."""
+    network.run(name, sys.executable, TRAFFIC, "blast", address, count)

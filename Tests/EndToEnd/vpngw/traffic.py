@@ -4,6 +4,7 @@
     traffic.py echo ADDRESS FIRST LAST        one ICMP echo of every payload size; "echoed N" when all came back as they left
     traffic.py receive PORT                   one TCP connection; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
+    traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
 """
 
 import hashlib
@@ -87,6 +88,12 @@ def send(address: str, port: int, count: int) -> str:
     return f"sent {count} {hashlib.sha256(octets).hexdigest()}"
 
 
+def blast(address: str, count: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(count):
+            sender.sendto(b"x" * 100, (address, 9))
+
+
 if __name__ == "__main__":
     action, *arguments = sys.argv[1:]
     if action == "echo":
@@ -95,3 +102,5 @@ if __name__ == "__main__":
         print(receive(int(arguments[0])), flush=True)
     elif action == "send":
         print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+    elif action == "blast":
+        blast(arguments[0], int(arguments[1]))
