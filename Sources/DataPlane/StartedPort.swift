@@ -61,7 +61,6 @@ public struct StartedPort: Sendable {
             notes.append("\(driver) has \(rxQueues) receive queues and no RSS; it spreads packets its own way")
         }
         if rxQueues < workers { notes.append("\(driver) has \(rxQueues) receive queue(s) for \(workers) workers") }
-        if !cdpdk_port_link_is_up(id) { notes.append("link is down") }
         self.notes = notes
     }
 

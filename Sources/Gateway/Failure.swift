@@ -57,8 +57,11 @@ public struct Failure: Sendable {
             "the DPDK library that is installed is not the version vpn-gw was built with: "
                 + "`apt-get install --reinstall libdpdk-dev`, and build again"
         case .noDevice(let port, let device):
-            "port \(port): DPDK has no device \"\(device)\": is the PCI device bound to vfio-pci "
-                + "(`dpdk-devbind.py -s`), or the vdev's name and arguments right?"
+            "port \(port): DPDK has no device \"\(device)\": "
+                + (Environment.Settings.isPCI(device)
+                    ? "is it bound to vfio-pci (`dpdk-devbind.py -s`)?"
+                    : "are the vdev's name and arguments right? Without root, the rings of net_af_packet must also fit "
+                        + "`ulimit -l`")
         case .portFailed(let port, let driver, let step, let code):
             "port \(port): \(driver) did not \(step) the port: \(reason(code))"
         case .tooFewQueues(let port, let driver, let offered, let workers):

@@ -81,7 +81,8 @@ public struct LiveGateway: Service {
     private func watch(_ data: LiveDataPlane, _ keeper: NumberKeeper) async {
         await cancelWhenGracefulShutdown {
             var limiter = LogLimiter(interval: .seconds(10))
-            var links = data.ports.map(\.linkIsUp)
+            // What is down from the beginning is said like what goes down.
+            var links = data.ports.map { _ in true }
             var round = 0
             while !Task.isCancelled {
                 do { try keeper.refill() } catch {
@@ -89,11 +90,13 @@ public struct LiveGateway: Service {
                 }
                 round += 1
                 if round % 100 == 0 {
-                    for (index, port) in data.ports.enumerated() where port.linkIsUp != links[index] {
-                        links[index].toggle()
+                    for (index, port) in data.ports.enumerated() {
+                        let isUp = Machine.linkIsUp(port, device: site.topology.ports[index].device)
+                        guard isUp != links[index] else { continue }
+                        links[index] = isUp
+                        let state = isUp ? "up" : "down"
                         limiter.log(
-                            .warning, "link \(port.name)", "port \(port.name): link is \(links[index] ? "up" : "down")",
-                            to: logger)
+                            .warning, "link \(port.name) \(state)", "port \(port.name): link is \(state)", to: logger)
                     }
                 }
                 try? await Task.sleep(for: .milliseconds(10))

@@ -60,6 +60,22 @@ enum Machine {
         return argument.map { String($0.dropFirst("iface=".count)) }
     }
 
+    /// Whether a port's link is up. A vdev over an interface of the kernel's can't tell, so the kernel is asked.
+    static func linkIsUp(_ port: StartedPort, device: String) -> Bool {
+        guard let interface = interface(of: device) else { return port.linkIsUp }
+        var list: UnsafeMutablePointer<ifaddrs>?
+        guard unsafe getifaddrs(&list) == 0 else { return true }
+        defer { unsafe freeifaddrs(list) }
+        var next = unsafe list
+        while let entry = unsafe next {
+            if unsafe String(cString: entry.pointee.ifa_name) == interface {
+                return unsafe entry.pointee.ifa_flags & UInt32(IFF_RUNNING) != 0
+            }
+            unsafe next = unsafe entry.pointee.ifa_next
+        }
+        return false
+    }
+
     private static func canOpenRawSocket() -> Bool {
         let descriptor = socket(AF_PACKET, Int32(SOCK_RAW.rawValue), 0)
         guard descriptor >= 0 else { return false }

@@ -1,0 +1,42 @@
+# Debian 12 with a Swift 6.3 toolchain on the PATH is all these need: each installs what it misses, which takes root once.
+
+.DELETE_ON_ERROR:
+.PHONY: help build demo test test-long format lint clean
+
+SOURCES := Package.swift Sources Tests
+SCRIPTS := .ci/run $(wildcard scripts/*.sh)
+
+help:
+	@echo 'make build      .build/release/vpn-gw'
+	@echo 'make demo       two gateways, two hosts, traffic through a tunnel, and what crossed the wire'
+	@echo 'make test       every test that needs no special machine'
+	@echo 'make test-long  the slow ones as well'
+	@echo 'make format     put the Swift sources into the house format'
+	@echo 'make lint       say what is not in it, and what shell scripts do wrong'
+	@echo 'make clean      remove what these made'
+
+build:
+	@scripts/dependencies.sh build
+	swift build -c release --product vpn-gw
+
+demo: build
+	@scripts/dependencies.sh demo
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+test-long:
+	@scripts/test.sh --long
+
+format:
+	@scripts/dependencies.sh build
+	swift format --in-place --parallel --recursive $(SOURCES)
+
+lint:
+	@scripts/dependencies.sh build lint
+	swift format lint --strict --parallel --recursive $(SOURCES)
+	shellcheck $(SCRIPTS)
+
+clean:
+	rm -rf .build .build-python

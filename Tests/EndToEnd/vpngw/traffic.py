@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Traffic whose content is compared, for namespaces and guests: needs nothing but Python's own library, and root for echo.
+
+    traffic.py echo ADDRESS FIRST LAST        one ICMP echo of every payload size; "echoed N" when all came back as they left
+    traffic.py receive PORT                   one TCP connection; "listening", then "received OCTETS SHA256"
+    traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
+    traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
+"""
+
+import hashlib
+import os
+import socket
+import struct
+import sys
+import time
+
+SECONDS = 60
+WINDOW = 32
+
+
+def checksum(octets: bytes) -> int:
+    if len(octets) % 2:
+        octets += b"\0"
+    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def echo(address: str, first: int, last: int) -> str:
+    """A window of questions at a time; every answer must carry its question's payload.
+
+    The first one goes alone: while a router asks who the next hop is, it keeps few packets.
+    """
+    identifier = os.getpid() & 0xFFFF
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    raw.settimeout(0.2)
+    sizes = list(range(first, last + 1))
+    for start in (0, *range(1, len(sizes), WINDOW)):
+        waiting = {}
+        for size in sizes[start:start + WINDOW if start else 1]:
+            payload = os.urandom(size)
+            header = struct.pack("!BBHHH", 8, 0, 0, identifier, size)
+            packet = header[:2] + struct.pack("!H", checksum(header + payload)) + header[4:] + payload
+            raw.sendto(packet, (address, 0))
+            waiting[size] = payload
+        deadline = time.monotonic() + 20
+        while waiting:
+            if time.monotonic() > deadline:
+                sys.exit(f"no answer from {address} for sizes {sorted(waiting)}")
+            try:
+                answer = raw.recv(65535)
+            except TimeoutError:
+                continue
+            message = answer[(answer[0] & 15) * 4:]
+            kind, code, _, number, size = struct.unpack("!BBHHH", message[:8])
+            if (kind, code, number) != (0, 0, identifier):
+                continue
+            if waiting.pop(size, None) != message[8:]:
+                sys.exit(f"the answer of size {size} is not what was sent")
+            if checksum(message) != 0:
+                sys.exit(f"the answer of size {size} has a bad checksum")
+    return f"echoed {len(sizes)}"
+
+
+def receive(port: int) -> str:
+    server = socket.create_server(("", port))
+    server.settimeout(SECONDS)
+    print("listening", flush=True)
+    connection, _ = server.accept()
+    connection.settimeout(SECONDS)
+    digest, count = hashlib.sha256(), 0
+    while octets := connection.recv(1 << 16):
+        digest.update(octets)
+        count += len(octets)
+    connection.sendall(b"!")  # tells the sender that all of it is here
+    return f"received {count} {digest.hexdigest()}"
+
+
+def send(address: str, port: int, count: int) -> str:
+    octets = os.urandom(count)
+    with socket.create_connection((address, port), timeout=SECONDS) as connection:
+        connection.sendall(octets)
+        connection.shutdown(socket.SHUT_WR)
+        if connection.recv(1) != b"!":
+            sys.exit("the receiver went away")
+    return f"sent {count} {hashlib.sha256(octets).hexdigest()}"
+
+
+def blast(address: str, count: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(count):
+            sender.sendto(b"x" * 100, (address, 9))
+
+
+if __name__ == "__main__":
+    action, *arguments = sys.argv[1:]
+    if action == "echo":
+        print(echo(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+    elif action == "receive":
+        print(receive(int(arguments[0])), flush=True)
+    elif action == "send":
+        print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+    elif action == "blast":
+        blast(arguments[0], int(arguments[1]))
