@@ -2,7 +2,7 @@
 struct TokenBucket {
     private let ticksPerToken: UInt64
     private let burstTicks: UInt64
-    // Time that events have paid for: never more than a burst behind now.
+    // Time that events have paid for: at most a burst ahead of the clock, which may start at 0.
     private var paidUntil: UInt64 = 0
 
     init(rate: UInt64, burst: UInt64, ticksPerSecond: UInt64) {
@@ -12,9 +12,8 @@ struct TokenBucket {
 
     /// Takes a token; false when there is none.
     mutating func take(now: UInt64) -> Bool {
-        let earliest = now > burstTicks ? now - burstTicks : 0
-        let start = max(paidUntil, earliest)
-        guard start + ticksPerToken <= now || start == earliest else { return false }
+        let start = max(paidUntil, now)
+        guard start + ticksPerToken <= now + burstTicks else { return false }
         paidUntil = start + ticksPerToken
         return true
     }
