@@ -139,6 +139,7 @@ public struct Replay: ~Copyable {
     }
 
     private mutating func writeSent() throws {
+        defer { sent.freeAll() }  // those of a write that failed
         for index in ports.indices {
             ports[index].collect(into: &sent)
             while sent.count > 0 {
