@@ -54,6 +54,9 @@ public struct Mbuf: BitwiseCopyable {
     @inline(never)
     func linearize() -> Bool { unsafe cdpdk_mbuf_linearize(pointer) }
 
+    /// Whether its packet is the gateway's own: an answer or an error.
+    public var isOriginated: Bool { port == Mbuf.originatedPort }
+
     @inline(__always)
     func prefetchHeader() { unsafe rte_prefetch0(pointer) }
 

@@ -17,10 +17,8 @@ public struct RingPort: Sendable {
         tx = try PacketRing(name: "\(name)-tx-\(index)", capacity: RingPort.capacity, single: true)
         let number = unsafe cdpdk_port_from_rings("\(name)-\(index)", rx.pointer, tx.pointer)
         guard number >= 0 else { throw .noMemory(what: "port \(description.name)", error: number) }
-        var port = try StartedPort(id: UInt16(number), description, workers: 1, pool: pool)
-        // The driver's own is all zeros, which nobody may send from.
-        port.mac = RingPort.mac(index: index)
-        self.port = port
+        port = try StartedPort(
+            id: UInt16(number), description, workers: 1, pool: pool, mac: RingPort.mac(index: index))
     }
 
     /// A locally administered address that is the same in every run.

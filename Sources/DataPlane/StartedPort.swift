@@ -10,7 +10,7 @@ public struct StartedPort: Sendable {
     /// DPDK's name of the driver.
     public let driver: String
     /// Its own address.
-    public internal(set) var mac: MACAddress
+    public let mac: MACAddress
     /// Receive queues; workers beyond their number poll none of this port.
     public let rxQueues: Int
     /// What the device can't do of what was asked; for the operator, not failures.
@@ -26,8 +26,10 @@ public struct StartedPort: Sendable {
         try self.init(id: UInt16(number), port, workers: workers, pool: pool)
     }
 
-    /// The same for a port whose number is known.
-    init(id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool) throws(DataPlaneError) {
+    /// The same for a port whose number is known. `mac` is for a device that has no address of its own.
+    init(
+        id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool, mac: MACAddress? = nil
+    ) throws(DataPlaneError) {
         var request = unsafe cdpdk_port_request()
         unsafe request.rx_queues = UInt16(workers)
         unsafe request.tx_queues = UInt16(workers)
@@ -51,7 +53,8 @@ public struct StartedPort: Sendable {
         self.id = id
         name = port.name
         self.driver = driver
-        mac = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) } ?? .broadcast
+        let own = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) }
+        self.mac = mac ?? own ?? .broadcast
         rxQueues = unsafe Int(state.rx_queues)
         var notes: [String] = []
         if unsafe state.mtu_error != 0 {

@@ -80,7 +80,7 @@ extension Worker {
         guard resolves else {
             let source = MACAddress(rawValue: ports[Int(neighbors.entries[index].port)].mac)
             neighbors.entries[index].setHeader(destination: .placeholder, source: source)
-            neighbors.entries[index].state = .reachable
+            neighbors.entries[index].state = .reachable  // and so makes room when there are very many
             return transmit(mbuf, neighbor: index)
         }
         guard heldCount < Worker.heldLimit, neighbors.entries[index].waiting < Worker.heldPerNeighbor else {

@@ -16,11 +16,14 @@ extension Worker {
     }
 
     /// Clear text from the unprotected side that no policy covers: echo for the port's own address, and nothing else.
+    ///
+    /// Its source must be out there too: the answer to a forged question would carry a stranger's data to the inside.
     @inline(never)
     mutating func serveOutside(_ slot: PacketSlot) {
         let route = route(UInt32(bigEndian: slot.key.destination))
+        let back = self.route(UInt32(bigEndian: slot.key.source))
         guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices,
-            Worker.isEchoRequest(slot)
+            back.kind == .unprotected, back.port == slot.ingress, Worker.isEchoRequest(slot)
         else { return drop(slot.mbuf, .noPolicy) }
         answerEcho(slot, answersPort: slot.ingress)
     }

@@ -52,6 +52,8 @@ struct CaptureOutputs: ~Copyable {
 
 /// Writes dropped packets as they came in, whatever was done to their buffers since.
 struct DropOriginals: ~Copyable {
+    /// No addresses, and the EtherType of IPv4.
+    private static let emptyHeader = [UInt8](repeating: 0, count: 12) + [0x08, 0x00]
     private var writer: CaptureWriter?
     private let isWanted: Bool
     private var frames: [(mbuf: Mbuf, octets: [UInt8], timestamp: UInt64)] = []
@@ -68,26 +70,37 @@ struct DropOriginals: ~Copyable {
         if isWanted { frames.append((mbuf, mbuf.bytes.array, mbuf.timestamp)) }
     }
 
+    /// Writes a record that the worker never saw, as it came; one of raw IP behind an empty Ethernet header.
+    mutating func write(refused record: CaptureRecord) throws(CaptureError) {
+        guard isWanted else { return }
+        let header = record.linkType == .ethernet ? [] : DropOriginals.emptyHeader
+        var frame = header + record.octets.array.prefix(CaptureWriter.snapOctets - header.count)
+        try write(&frame, record.timestampNanoseconds, originalCount: header.count + record.originalCount)
+    }
+
     /// Writes those of `dropped` that came in with the last burst as they came, and others (packets that waited for a
-    /// neighbour) behind an empty Ethernet header as they are; then forgets the burst.
+    /// neighbour, the gateway's own) behind an empty Ethernet header as they are; then forgets the burst.
     mutating func writeDropped(_ dropped: borrowing MbufList, timestampNanoseconds: UInt64) throws(CaptureError) {
         guard isWanted else { return }
         for index in 0..<dropped.count {
             let mbuf = dropped[index]
-            if let position = frames.firstIndex(where: { $0.mbuf.isSame(as: mbuf) }) {
+            // A buffer that the burst gave back may hold a packet of the gateway's own by now.
+            if !mbuf.isOriginated, let position = frames.firstIndex(where: { $0.mbuf.isSame(as: mbuf) }) {
                 var frame = frames[position].octets
                 try write(&frame, frames[position].timestamp)
             } else {
-                var frame = [UInt8](repeating: 0, count: 12) + [0x08, 0x00] + mbuf.bytes.array
+                var frame = DropOriginals.emptyHeader + mbuf.bytes.array
                 try write(&frame, timestampNanoseconds)
             }
         }
         frames.removeAll(keepingCapacity: true)
     }
 
-    private mutating func write(_ octets: inout [UInt8], _ timestamp: UInt64) throws(CaptureError) {
+    private mutating func write(
+        _ octets: inout [UInt8], _ timestamp: UInt64, originalCount: Int? = nil
+    ) throws(CaptureError) {
         try octets.withPacketBytes { bytes throws(CaptureError) in
-            try writer?.write(bytes, timestampNanoseconds: timestamp)
+            try writer?.write(bytes, timestampNanoseconds: timestamp, originalCount: originalCount)
         }
     }
 

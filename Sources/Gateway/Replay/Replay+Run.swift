@@ -20,7 +20,7 @@ extension Replay {
             progress(replay.records)
         } catch { failure = error }
         let report = try replay.finish()
-        if let path = options.reportPath { try FileOutput.write(try report.json(), to: path) }
+        if let path = options.reportPath { try FileOutput.write(try report.json(), to: path, isPrivate: true) }
         if let failure { throw failure }
         return report
     }

@@ -7,6 +7,7 @@
 import Capture
 import DataPlane
 import Foundation
+import IPsec
 import Wire
 
 /// A replay of capture files through one worker. Needs no device, no hugepages, no root.
@@ -96,7 +97,7 @@ public struct Replay: ~Copyable {
                     pending = (port, next)
                     break
                 }
-                take(next, port)
+                try take(next, port)
             }
         } catch { failure = error }
         try process(port)
@@ -111,12 +112,12 @@ public struct Replay: ~Copyable {
         return try merge.next()?.record
     }
 
-    private mutating func take(_ record: CaptureRecord, _ port: Int) {
+    private mutating func take(_ record: CaptureRecord, _ port: Int) throws {
         records += 1
         clock = record.timestampNanoseconds
         let isWhole = !record.isCut
         guard isWhole, let mbuf = burst.appendFresh(from: pool) else {
-            return worker.refuse(port: port, octets: record.octets.count, isWhole ? .noBuffers : .malformed)
+            return try refuse(record, port, isWhole ? .noBuffers : .malformed)
         }
         let timestamp = record.timestampNanoseconds
         let fits =
@@ -126,9 +127,15 @@ public struct Replay: ~Copyable {
         guard fits else {
             burst.removeLast()
             mbuf.free()
-            return worker.refuse(port: port, octets: record.octets.count, .noBuffers)
+            return try refuse(record, port, .noBuffers)
         }
         originals.keep(mbuf)
+    }
+
+    /// Drops a record before the worker sees it.
+    private mutating func refuse(_ record: CaptureRecord, _ port: Int, _ reason: DropReason) throws {
+        worker.refuse(port: port, octets: record.octets.count, reason)
+        try originals.write(refused: record)
     }
 
     private mutating func process(_ port: Int) throws {
@@ -139,6 +146,7 @@ public struct Replay: ~Copyable {
     }
 
     private mutating func writeSent() throws {
+        defer { sent.freeAll() }  // those of a write that failed
         for index in ports.indices {
             ports[index].collect(into: &sent)
             while sent.count > 0 {
