@@ -97,7 +97,9 @@ private final class PlanBox: Sendable {
 private func runWorker(_ argument: UnsafeMutableRawPointer?) -> CInt {
     guard let argument = unsafe argument else { return -1 }
     let box = unsafe Unmanaged<PlanBox>.fromOpaque(argument).takeRetainedValue()
-    guard var worker = try? Worker(box.plan) else { return -1 }
+    guard var worker = try? Worker(box.plan) else {
+        preconditionFailure("a worker needs memory and the crypto library, and both were there a moment ago")
+    }
     worker.run()
     return 0
 }

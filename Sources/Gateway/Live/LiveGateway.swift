@@ -61,11 +61,23 @@ public struct LiveGateway: Service {
             data.group.stop()
             data.group.wait()
             let report = Report(data.group)
+            for port in data.ports { LiveGateway.tellLost(port, logger) }
             let leaked = data.stop()
             if leaked > 0 { logger.error("\(leaked) packet buffers did not come back") }
             return report
         }
         try conclude(report)
+    }
+
+    /// What a device lost by itself is in no worker's count.
+    private static func tellLost(_ port: StartedPort, _ logger: Logger) {
+        let lost = port.lost
+        guard lost.missed + lost.errors + lost.noBuffers > 0 else { return }
+        logger.warning(
+            """
+            port \(port.name): its device lost \(lost.missed) packets that came too fast, \(lost.errors) broken ones, \
+            \(lost.noBuffers) for want of buffers
+            """)
     }
 
     private func announce(_ data: LiveDataPlane) {
