@@ -87,7 +87,8 @@ class Network:
     def start(self, name: str, *arguments, log: Path, **options) -> subprocess.Popen:
         """Starts a command in a namespace, stdout and stderr to `log`. `ip netns exec` becomes it: the id is its own."""
         with log.open("wb") as output:
-            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT, **options}
+            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT,
+                       "start_new_session": True, **options}
             process = subprocess.Popen(self.command(name, *arguments), **options)
         self._processes.append(process)
         return process
@@ -98,7 +99,8 @@ class Network:
     def close(self) -> None:
         for process in self._processes:
             if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+                # With the processes that it started, a guest's for instance: each has a group of its own.
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
         for name in self._names:
             subprocess.run(["ip", "netns", "delete", self.full(name)], capture_output=True)
