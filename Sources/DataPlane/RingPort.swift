@@ -61,7 +61,9 @@ extension Mbuf {
         let length = EthernetHeader.octets + packet.count
         guard offset + length <= buffer.count else { return false }
         setPacket(offset: offset, length: length)
-        EthernetHeader(bytes)?.emit(destination: port.mac, source: .placeholder, etherType: EtherType.ipv4)
+        let isIPv6 = packet.count > 0 && packet.uint8(at: 0) >> 4 == 6
+        EthernetHeader(bytes)?.emit(
+            destination: port.mac, source: .placeholder, etherType: isIPv6 ? EtherType.ipv6 : EtherType.ipv4)
         bytes.copy(packet, count: packet.count, to: EthernetHeader.octets)
         self.port = port.id
         self.timestamp = timestamp

@@ -21,6 +21,7 @@ extension Worker {
     @inline(never)
     mutating func serveOutside(_ slot: PacketSlot) {
         let route = route(UInt32(bigEndian: slot.key.destination))
+        guard route.kind != .broadcast else { return drop(slot.mbuf, .martian) }
         let back = self.route(UInt32(bigEndian: slot.key.source))
         guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices,
             back.kind == .unprotected, back.port == slot.ingress, Worker.isEchoRequest(slot)

@@ -38,6 +38,8 @@ public enum EtherType {
     public static let ipv4: UInt16 = 0x0800
     /// RFC 826.
     public static let arp: UInt16 = 0x0806
+    /// RFC 2464.
+    public static let ipv6: UInt16 = 0x86dd
 }
 
 /// A view of an Ethernet header.

@@ -8,6 +8,11 @@ struct VPNGateway: AsyncParsableCommand {
         abstract: "A userspace IPsec gateway over DPDK.",
         subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self, Keygen.self],
         defaultSubcommand: Run.self)
+
+    static func main() async {
+        CrashReports.disable()
+        await main(nil)
+    }
 }
 
 /// The site file, which most commands want.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from vpngw.gateway import ROOT, command
+from vpngw.gateway import BINARY, ROOT, command
 
 ROW_KEYS = {
     "path", "direction", "inner_octets", "associations", "workers", "cycles_per_packet_median",
@@ -77,3 +79,17 @@ def test_keygen_writes_both_ends_and_never_overwrites(tmp_path: Path) -> None:
     again = command(*arguments)
     assert again.code == 73
     assert "overwritten" in again.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGILL, signal.SIGABRT], ids=lambda number: number.name)
+def test_a_crash_prints_no_memory(number: signal.Signals) -> None:
+    """The Swift runtime's crash report shows registers and what they point at, which may be a key."""
+    process = subprocess.Popen([BINARY, "bench"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Its own handlers are in place once the program has begun; a process that has DPDK's threads has.
+    tasks = Path(f"/proc/{process.pid}/task")
+    while len(list(tasks.iterdir())) < 2:
+        assert process.poll() is None
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == -number
+    assert stdout == stderr == ""

@@ -157,6 +157,8 @@ def test_directed_broadcasts(pair: Pair, rng: Random) -> None:
     """RFC 2644: not forwarded, from either side, nor through a tunnel."""
     from_lan = [frame(sized("udp", 60, rng, pair.host_a, there)) for there in ("10.0.1.255", "192.0.2.255")]
     judge(pair.a.replay(lan=from_lan), {"martian": 2}, from_lan)
+    from_wan = [frame(sized("udp", 60, rng, "192.0.2.9", "192.0.2.255"))]
+    judge(pair.a.replay(wan=from_wan), {"martian": 1}, from_wan)
     association = Association.inbound(pair.b.site.tunnels[0])
     through = [association.frame(1, sized("udp", 60, rng, pair.host_a, "10.0.2.255"))]
     judge(pair.b.replay(wan=through), {"martian": 1}, through)

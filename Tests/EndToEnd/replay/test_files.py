@@ -204,6 +204,12 @@ def test_pcap_of_every_kind(
     ]
 
 
+def test_raw_ipv6_is_another_protocol(pair: Pair, tmp_path: Path) -> None:
+    """Not a malformed IPv4 packet: this version carries none of it."""
+    path = capture.write(tmp_path / "in.pcap", [b"\x60" + bytes(59)], link_type=capture.RAW_IP)
+    assert pair.a.replay_files([("lan", path)]).report["drops"] == {"unsupported_ethertype": 1}
+
+
 @pytest.mark.parametrize("link", ["ether", "rawip4"])
 def test_pcapng(pair: Pair, inner: list[bytes], lan: Path, tmp_path: Path, link: str) -> None:
     """As Wireshark's own tools write it."""
