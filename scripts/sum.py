@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Adds up what `swift test` and `pytest` said at their ends: prints both last lines, then "N passed, M failed".
 
-Exit code 1 when a test failed, and when a runner ran none or did not come to its end, which counts as one failure.
+    sum.py SWIFT_LOG SWIFT_EXIT_CODE PYTEST_LOG PYTEST_EXIT_CODE
+
+A runner that ran no test, did not come to its end, or ended badly though all passed, counts as one failure. Exit code 1 when
+there is any.
 """
 
 import re
@@ -14,7 +17,7 @@ def swift(log: str) -> tuple[str, int, int]:
     for end in re.finditer(r"Test run with (\d+) tests?\b.* (passed|failed) after .*", log):
         pass
     if end is None:
-        return "swift test did not come to its end", 0, 1
+        return "did not come to its end", 0, 0
     failed = len(re.findall(r"^\S* *Test (?!run |case )\S.* failed after ", log, re.MULTILINE))
     if end[2] == "failed":
         failed = max(failed, 1)
@@ -24,27 +27,30 @@ def swift(log: str) -> tuple[str, int, int]:
 def pytest(log: str) -> tuple[str, int, int]:
     """The summary line of pytest, tests passed, tests failed or in error."""
     end = None
-    for end in re.finditer(r"^=*\s?(.*\d+ \w+.* in [\d.]+s.*?)\s?=*$", log, re.MULTILINE):
+    for end in re.finditer(r"^=* *(\d+ \w+.* in [\d.]+s\b.*)$", log, re.MULTILINE):
         pass
     if end is None:
-        return "pytest did not come to its end", 0, 1
+        return "did not come to its end", 0, 0
     counts = {word.rstrip("s"): int(number) for number, word in re.findall(r"(\d+) (\w+)", end[1].split(" in ")[0])}
-    return end[1], counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)
+    return end[1].rstrip("= "), counts.get("passed", 0), counts.get("failed", 0) + counts.get("error", 0)
 
 
-def main(swift_log: str, pytest_log: str) -> int:
+def main(swift_log: str, swift_code: str, pytest_log: str, pytest_code: str) -> int:
     total_passed = total_failed = 0
-    nothing_ran = False
     print()
-    for name, read, path in [("swift test", swift, swift_log), ("pytest", pytest, pytest_log)]:
+    for name, read, path, code in [
+        ("swift test", swift, swift_log, swift_code), ("pytest", pytest, pytest_log, pytest_code)
+    ]:
         with open(path, encoding="utf-8", errors="replace") as log:
             line, passed, failed = read(log.read())
+        if failed == 0 and (passed == 0 or code != "0"):
+            failed = 1
+            line += f" (exit code {code})"
         print(f"{name}: {line}")
-        nothing_ran |= passed + failed == 0
         total_passed += passed
-        total_failed += failed + (passed + failed == 0)
+        total_failed += failed
     print(f"{total_passed} passed, {total_failed} failed")
-    return 1 if total_failed or nothing_ran else 0
+    return 1 if total_failed else 0
 
 
 if __name__ == "__main__":

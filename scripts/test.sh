@@ -12,5 +12,7 @@ swift build -c release --product vpn-gw || exit
 
 # Both run whatever the other says; the sum at the end knows.
 swift test --skip-build --disable-xctest 2>&1 | tee .build/swift-test.log
+swift_code=${PIPESTATUS[0]}
 .build-python/bin/python -m pytest Tests/EndToEnd -rs -p no:cacheprovider "${markers[@]}" 2>&1 | tee .build/pytest.log
-exec .build-python/bin/python scripts/sum.py .build/swift-test.log .build/pytest.log
+pytest_code=${PIPESTATUS[0]}
+exec .build-python/bin/python scripts/sum.py .build/swift-test.log "$swift_code" .build/pytest.log "$pytest_code"
