@@ -2,8 +2,8 @@ import Glibc
 
 /// Writes the small files that operators ask for.
 enum FileOutput {
-    /// Replaces the file at `path` by `text`. With `isPrivate` only its owner may read it, whatever its mode was before; what
-    /// is no regular file (/dev/stdout) keeps its mode.
+    /// Replaces the file at `path` by `text`. With `isPrivate` only its owner may read it, whatever its mode was;
+    /// what is no regular file (/dev/stdout) keeps its mode.
     static func write(_ text: String, to path: String, isPrivate: Bool = false) throws(ReplayError) {
         let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, isPrivate ? 0o600 : 0o666)
         guard descriptor >= 0 else { throw .reportUnwritable(path: path, reason: reason(errno)) }

@@ -80,6 +80,7 @@ enum Rules {
         "Gateway/Configuration/FileReader.swift": "reads files by system calls, permissions looked at on the open file",
         "Gateway/Configuration/MaskedText.swift": "key text in memory that is wiped",
         "Gateway/Failure.swift": "strerror",
+        "Gateway/FileOutput.swift": "a file by system calls, for its mode",
         "Gateway/Keys/KeyFiles.swift": "random octets and files by system calls",
         "Gateway/Live/EnvironmentThread.swift": "a list of jobs behind a condition",
         "Gateway/Live/Machine.swift": "if_nametoindex",
