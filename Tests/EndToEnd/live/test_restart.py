@@ -44,15 +44,15 @@ def test_a_second_run_goes_on_behind_the_first(sites: Sites):
     assert packets[50].sequence_number > packets[49].sequence_number
 
 
-@pytest.mark.timeout(180)
-def test_kills_in_the_middle_of_a_flood_repeat_nothing(sites: Sites):
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.long)])
+def test_kills_in_the_middle_of_a_flood_repeat_nothing(sites: Sites, kills: int):
     seed = int.from_bytes(os.urandom(4))
     random = Random(seed)
     wire = Wiretap(sites.network, "gw-a", "wan", octets=64)
     sites.start()
     flood = sites.network.start(
         "host-a", "ping", "-f", "-q", "-s", "16", "10.0.2.10", log=sites.network.directory / "flood.log")
-    kills = 6
     for _ in range(kills):
         size = wire.path.stat().st_size
         enough = random.randrange(1, 300_000)
