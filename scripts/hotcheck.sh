@@ -12,6 +12,7 @@
 # does without (the checker's own test).
 #
 # 0: clean. 1: violations, or functions that were expected and not found. 2: usage.
+# shellcheck disable=SC2016,SC2094  # symbols begin with a dollar sign; both readers of one file only read
 set -eu
 
 insist=1
