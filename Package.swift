@@ -55,24 +55,29 @@ let package = Package(
             dependencies: ["Gateway", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: overDPDK),
 
+        // Seeded numbers for the tests of all targets.
+        .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
+
         .testTarget(name: "IPsecTests", dependencies: ["IPsec"], swiftSettings: strict),
-        .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
+        .testTarget(name: "WireTests", dependencies: ["SeededRandom", "Wire"], swiftSettings: strict),
         .testTarget(
-            name: "ESPTests", dependencies: ["ESP", "Wire", "IPsec", "CIPsecMB"], exclude: ["Vectors"],
+            name: "ESPTests", dependencies: ["SeededRandom", "ESP", "Wire", "IPsec", "CIPsecMB"], exclude: ["Vectors"],
             swiftSettings: overDPDK),
         .testTarget(
-            name: "DataPlaneTests", dependencies: ["DataPlane", "CDPDK", "ESP", "Wire", "IPsec"],
+            name: "DataPlaneTests", dependencies: ["SeededRandom", "DataPlane", "CDPDK", "ESP", "Wire", "IPsec"],
             swiftSettings: overDPDK),
         .testTarget(
             name: "SAStoreTests",
-            dependencies: ["SAStore", "IPsec", "reservation-hammer", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "SeededRandom", "SAStore", "IPsec", "reservation-hammer", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: strict),
         // Reserves without end until a test kills it.
         .executableTarget(
             name: "reservation-hammer", dependencies: ["SAStore", "IPsec"], path: "Tests/ReservationHammer",
             swiftSettings: strict),
-        .testTarget(name: "CaptureTests", dependencies: ["Capture", "Wire"], swiftSettings: strict),
-        .testTarget(name: "GatewayTests", dependencies: ["Gateway"], swiftSettings: overDPDK),
+        .testTarget(name: "CaptureTests", dependencies: ["SeededRandom", "Capture", "Wire"], swiftSettings: strict),
+        .testTarget(name: "GatewayTests", dependencies: ["SeededRandom", "Gateway"], swiftSettings: overDPDK),
         // Looks at the repository's own text.
         .testTarget(name: "TidyTests", swiftSettings: strict),
     ],

@@ -1,4 +1,5 @@
 import Capture
+import SeededRandom
 import Testing
 
 @Suite("Broken captures")

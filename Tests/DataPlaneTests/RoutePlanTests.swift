@@ -1,5 +1,6 @@
 import CDPDK
 import IPsec
+import SeededRandom
 import Testing
 
 @testable import DataPlane

@@ -1,4 +1,5 @@
 import IPsec
+import SeededRandom
 
 @testable import DataPlane
 

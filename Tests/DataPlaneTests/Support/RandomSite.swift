@@ -1,5 +1,6 @@
 import ESP
 import IPsec
+import SeededRandom
 
 @testable import DataPlane
 

@@ -1,5 +1,6 @@
 import ESP
 import IPsec
+import SeededRandom
 import Wire
 
 @testable import DataPlane

@@ -1,3 +1,5 @@
+import SeededRandom
+
 @testable import DataPlane
 
 /// Random frames for `PropertySite.near`: good ones, bad ones and rubbish.

@@ -1,4 +1,5 @@
 import IPsec
+import SeededRandom
 import Synchronization
 
 @testable import ESP

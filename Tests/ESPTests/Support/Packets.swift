@@ -1,3 +1,5 @@
+import SeededRandom
+
 /// An IPv4 packet of `octets` octets with a random payload; its header is written octet by octet, not by `Wire`.
 func innerPacket(
     octets: Int, typeOfService: UInt8 = 0, fragment: UInt16 = 0, using random: inout SplitMix64
