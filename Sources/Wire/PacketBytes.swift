@@ -34,8 +34,8 @@ public struct PacketBytes: @unchecked Sendable {
     @inlinable
     @inline(__always)
     func check(_ offset: Int, _ width: Int) {
-        // The sum traps when it overflows: wrapped around, it would let the largest offsets through.
-        precondition(offset >= 0 && offset + width <= count)
+        // Subtracted from the count, which can't overflow: `offset + width` could, and let the largest through.
+        precondition(offset >= 0 && offset <= count &- width)
     }
 
     /// One octet.

@@ -1,5 +1,6 @@
-/// SplitMix64 (Steele, Lea and Flood 2014): small, and the same everywhere. A failing test prints its seed, which brings
-/// the same numbers back.
+/// SplitMix64 (Steele, Lea and Flood 2014): small, and the same everywhere.
+///
+/// A failing test prints its seed, which brings the same numbers back.
 public struct SplitMix64: RandomNumberGenerator {
     private var state: UInt64
 
