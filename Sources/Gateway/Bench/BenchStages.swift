@@ -63,7 +63,8 @@ struct BenchStages {
                 let encrypted = Environment.ticks
                 for index in 0..<burst {
                     inbound.append(
-                        bytes: memory[first + index].dropFirst(start).prefix(length), association: receiving, tag: index)
+                        bytes: memory[first + index].dropFirst(start).prefix(length), association: receiving, tag: index
+                    )
                 }
                 inbound.prepare()
                 let looked = Environment.ticks
