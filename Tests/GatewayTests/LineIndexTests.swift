@@ -94,9 +94,17 @@ struct LineIndexTests {
         #expect(refusal?.line == 2 && refusal?.reason == .namelessTable)
     }
 
+    @Test("a blank between a date and a time is told apart", arguments: ["1979-05-27 9", "2027-01-01 00:00:00Z"])
+    func blankInDate(text: String) {
+        for value in [text, "[\(text)]", "{ a = \(text) }"] {
+            let refusal = LineIndex(Array("a = 1\nb = \(value)\n".utf8)).refusal
+            #expect(refusal?.line == 2 && refusal?.reason == .blankInDate)
+        }
+    }
+
     @Test(
         "no value is told before the parser falls over it",
-        arguments: ["}", "1, }", "\u{2028}", "[é]", "{a=[}", "1979-05-27 9"])
+        arguments: ["}", "1, }", "\u{2028}", "[é]", "{a=[}"])
     func noValue(text: String) {
         let refusal = LineIndex(Array("a = 1\nb = [\(text)]\n".utf8)).refusal
         #expect(refusal?.line == 2 && refusal?.reason == .noValue)

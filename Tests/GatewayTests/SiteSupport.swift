@@ -21,6 +21,8 @@ enum TestKeys {
     static let second = "0x" + String(repeating: "0dd5ea7b", count: 5)
     static let third = "0x" + String(repeating: "5eed1e55", count: 5)
     static let fourth = "0x" + String(repeating: "ba5eba11", count: 5)
+    static let fifth = "0x" + String(repeating: "decafbad", count: 5)
+    static let sixth = "0x" + String(repeating: "0b50e1e7", count: 5)
 
     /// Whether `text` holds 12 digits in a row of a key.
     static func leak(in text: String) -> Bool {
@@ -30,7 +32,7 @@ enum TestKeys {
     }
 
     private static let windows = Set(
-        [first, second, third, fourth].flatMap { key in
+        [first, second, third, fourth, fifth, sixth].flatMap { key in
             let digits = Array(key.utf8.dropFirst(2))
             return (0...digits.count - 12).map { Array(digits[$0..<$0 + 12]) }
         })
@@ -88,12 +90,24 @@ let goodSite = """
     key = "\(TestKeys.second)"
     replay_window_packets = 2048
 
+    [[tunnel.child]]
+    not_before = 2027-01-01T01:00:00+01:00
+    outbound = { spi = 0x1003, key = "\(TestKeys.fifth)" }
+
+    [tunnel.child.inbound]
+    spi = 0x2003
+    key = "\(TestKeys.sixth)"
+    replay_window_packets = 512
+
     [[tunnel]]
     name = "site-c"
     local_address = "192.0.2.3"
     remote_address = "192.0.2.9"
     local_subnets = ["10.0.1.0/24"]
     remote_subnets = ["10.0.3.0/24", "10.0.4.0/24"]
+    soft_lifetime_packets = 1000000
+    hard_lifetime_packets = 2000000
+    hard_lifetime_seconds = 86400
     outbound = { spi = 0x1002, key = "\(TestKeys.third)" }
     inbound = { spi = 0x2002, key = "\(TestKeys.fourth)" }
 

@@ -121,6 +121,9 @@ final class ProblemList {
         add(.error, path, message, hint, exitCode)
     }
 
+    /// The line that a problem at `path` is told with.
+    func line(of path: String) -> Int? { lines.line(of: path) }
+
     func warning(_ path: String, _ message: String, hint: String) { add(.warning, path, message, hint, .ok) }
 
     private func add(

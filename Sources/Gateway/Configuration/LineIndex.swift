@@ -15,8 +15,10 @@ struct LineIndex {
         case excessive
         /// "[" with no name behind it: the parser takes for granted that one is there.
         case namelessTable
-        /// What is no value where one should be: as before, and dates with a blank in them, on which it counts wrong.
+        /// What is no value where one should be: as before.
         case noValue
+        /// A date and a time with a blank between, which TOML allows and on which the parser counts wrong.
+        case blankInDate
     }
 
     /// An index that knows no lines.
@@ -154,6 +156,10 @@ private struct LineScanner {
         var scalar = text[start..<position]
         while let last = scalar.last, " \t\r".utf8.contains(last) { scalar.removeLast() }
         let isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || "+.:".utf8.contains($0) }
+        let date = scalar.prefix { $0 != UInt8(ascii: " ") }
+        if !isPlain && date.count == 10 && date.allSatisfy({ "0123456789-".utf8.contains($0) }) {
+            return refuse(.blankInDate)
+        }
         if !isPlain || scalar.count > LineScanner.longestKey { refuse(.noValue) }
     }
 

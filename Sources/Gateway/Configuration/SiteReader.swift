@@ -97,11 +97,14 @@ public struct SiteReader: Sendable {
         case (let line, .excessive)?:
             throw refuse(
                 line, "a key that is nested too deep or has too long a name",
-                hint: "no key of a site file is deeper than tunnel.outbound.spi")
+                hint: "no key of a site file is deeper than tunnel.child.outbound.spi")
         case (let line, .namelessTable)?:
             throw refuse(line, "not TOML: a table without a name", hint: SiteReader.syntaxHint)
         case (let line, .noValue)?:
             throw refuse(line, "not TOML: no value where one should be", hint: SiteReader.syntaxHint)
+        case (let line, .blankInDate)?:
+            throw refuse(
+                line, "a blank between a date and a time", hint: "write a T there: 2027-01-01T00:00:00Z")
         case nil: break
         }
         do {
