@@ -43,10 +43,11 @@ struct SiteFuzzTests {
                     ? .success(FileReader.Contents(octets: contents, permissions: 0o644))
                     : .failure(FileReader.Failure(errorNumber: 2))
             }
+            let credentials = CredentialsDirectory(round % 3 == 0 ? "/run/credentials" : nil)
             let mode = SiteReader.Mode.allCases[round % SiteReader.Mode.allCases.count]
             let all: [ConfigurationProblem], site: Site?
             do {
-                let reading = try SiteReader(files: files).read(path: "site.toml", mode: mode)
+                let reading = try SiteReader(files: files, credentials: credentials).read(path: "site.toml", mode: mode)
                 (all, site) = (reading.problems, reading.site)
                 read += 1
             } catch {

@@ -130,19 +130,22 @@ let goodSite = """
 
 /// Reads `text` as /etc/vpn-gw/site.toml with the given mode bits.
 func readSite(
-    _ text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles()
+    _ text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles(),
+    credentials: String? = nil
 ) throws(ConfigurationError) -> SiteReader.Reading {
     var files = files
     files.files["/etc/vpn-gw/site.toml"] = (text, permissions)
-    return try SiteReader(files: files.reader).read(path: "/etc/vpn-gw/site.toml", mode: mode)
+    return try SiteReader(files: files.reader, credentials: CredentialsDirectory(credentials)).read(
+        path: "/etc/vpn-gw/site.toml", mode: mode)
 }
 
 /// Every problem of `text`, whether it can be used or not.
 func problems(
-    of text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles()
+    of text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles(),
+    credentials: String? = nil
 ) -> [ConfigurationProblem] {
     do {
-        return try readSite(text, mode: mode, permissions: permissions, files: files).problems
+        return try readSite(text, mode: mode, permissions: permissions, files: files, credentials: credentials).problems
     } catch {
         return error.problems
     }

@@ -44,20 +44,31 @@ extension SiteBuilder {
 
     /// A relative name starts from the site file's directory.
     private func readKeyFile(_ name: String, at path: String) -> KeyDraft? {
-        switch files.read(name.hasPrefix("/") ? name : directory + name, SiteBuilder.longestKeyFile) {
+        guard let expanded = credentials.expand(name) else {
+            let credential = name.dropFirst(CredentialsDirectory.variable.count)
+            problems.error(
+                path, "\(name): CREDENTIALS_DIRECTORY is not set",
+                hint: "systemd sets it: start vpn-gw by a unit with "
+                    + "LoadCredentialEncrypted=\(credential):/etc/credstore.encrypted/\(credential)",
+                exitCode: .noInput)
+            return nil
+        }
+        let file = expanded.hasPrefix("/") ? expanded : directory + expanded
+        switch files.read(file, SiteBuilder.longestKeyFile) {
         case .failure(let failure):
             problems.error(
-                path, "\(name): \(failure.message)",
-                hint: failure.exitCode == .noPermission
-                    ? "chown the key file to the user that runs vpn-gw"
-                    : "the name counts from the site file's directory",
+                path, "\(name): \(failure.message)", hint: hint(forFailed: failure, name, file),
                 exitCode: failure.exitCode)
             return nil
         case .success(var contents):
             defer { contents.wipe() }
-            if contents.isReadableByOthers {
+            // systemd gives a credential to the unit's user by an ACL, whose mask shows as the group's bits.
+            let isCredential = credentials.holds(file)
+            if contents.permissions & (isCredential ? 0o004 : 0o044) != 0 {
                 problems.error(
-                    path, "\(name) may be read by group or others (mode \(SiteBuilder.octal(contents.permissions)))",
+                    path,
+                    "\(name) may be read by \(isCredential ? "anybody" : "group or others") "
+                        + "(mode \(SiteBuilder.octal(contents.permissions)))",
                     hint: "chmod 600 \(name), and replace the key if somebody may have read it")
             }
             guard let key = MaskedText.key(inFile: contents.octets) else {
@@ -66,6 +77,13 @@ extension SiteBuilder {
             }
             return KeyDraft(path: path, key: key)
         }
+    }
+
+    private func hint(forFailed failure: FileReader.Failure, _ name: String, _ file: String) -> String {
+        if failure.exitCode == .noPermission { return "chown the key file to the user that runs vpn-gw" }
+        if credentials.holds(file) { return "the unit's LoadCredentialEncrypted= or LoadCredential= gives it its name" }
+        if name.hasPrefix("$") { return "no variable but \(CredentialsDirectory.variable) is replaced" }
+        return "the name counts from the site file's directory"
     }
 
     /// As `chmod` takes it: "0644".

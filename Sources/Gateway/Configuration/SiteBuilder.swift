@@ -56,6 +56,7 @@ final class SiteBuilder {
     let problems: ProblemList
     let masked: MaskedText
     let files: FileReader
+    let credentials: CredentialsDirectory
     let directory: String
     let mode: SiteReader.Mode
     /// The site file's.
@@ -72,13 +73,15 @@ final class SiteBuilder {
     var knowsRoutes = false
 
     init(
-        _ root: ConfigurationTable, problems: ProblemList, masked: MaskedText, files: FileReader, directory: String,
+        _ root: ConfigurationTable, problems: ProblemList, masked: MaskedText, files: FileReader,
+        credentials: CredentialsDirectory, directory: String,
         mode: SiteReader.Mode, permissions: UInt32
     ) {
         self.root = root
         self.problems = problems
         self.masked = masked
         self.files = files
+        self.credentials = credentials
         self.directory = directory
         self.mode = mode
         self.permissions = permissions

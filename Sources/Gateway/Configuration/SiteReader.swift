@@ -31,11 +31,15 @@ public struct SiteReader: Sendable {
     }
 
     private let files: FileReader
+    private let credentials: CredentialsDirectory
 
-    /// A reader of the file system.
-    public init() { self.init(files: .system) }
+    /// A reader of the file system, which takes `$CREDENTIALS_DIRECTORY` from the environment.
+    public init() { self.init(files: .system, credentials: .system) }
 
-    init(files: FileReader) { self.files = files }
+    init(files: FileReader, credentials: CredentialsDirectory) {
+        self.files = files
+        self.credentials = credentials
+    }
 
     /// Reads the file at `path` with the file system's reader. See the method of the same name.
     public static func read(path: String, mode: Mode) throws(ConfigurationError) -> Reading {
@@ -69,7 +73,7 @@ public struct SiteReader: Sendable {
         let problems = ProblemList(file: path, lines: lines)
         let root = ConfigurationTable(entries, path: "", schema: .site(for: mode), problems)
         let builder = SiteBuilder(
-            root, problems: problems, masked: masked, files: files,
+            root, problems: problems, masked: masked, files: files, credentials: credentials,
             directory: path.lastIndex(of: "/").map { String(path[...$0]) } ?? "",
             mode: mode, permissions: contents.permissions)
         guard let site = builder.build() else { throw ConfigurationError(problems: problems.sorted) }
