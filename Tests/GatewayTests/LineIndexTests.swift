@@ -85,6 +85,18 @@ struct LineIndexTests {
     }
 
     @Test(
+        "keys, tables and elements are counted",
+        arguments: [
+            ("a = 1\nb = 2\nc = 3\nd = 4", 4), ("[a]\n[b]\n[c]\n[d]\ne = 1", 4), ("a = [\n1,\n2,\n3]", 4),
+            ("a = { b = 1,\nc = 1, d = 1 }", 2), ("\n[[a]]\n[[a]]\n", 3), ("\n\na.b.c.d = 1", 3),
+        ])
+    func tooMany(text: String, line: Int) {
+        let refusal = LineIndex(Array(text.utf8), most: 3).refusal
+        #expect(refusal?.line == line && refusal?.reason == .tooMany)
+        #expect(LineIndex(Array(text.utf8), most: 6).refusal == nil)
+    }
+
+    @Test(
         "a table without a name is told before the parser falls over it",
         arguments: [
             "[", "[[", "[=]", "[.a]", "[[.a]]", "[ #]", "[\n]", "[ [a]]", "[é]",

@@ -109,19 +109,24 @@ extension CheckReport {
 
     /// Rows with their columns aligned, two blanks in front and between.
     private static func table(_ rows: [[String]]) -> [String] {
+        let lengths = rows.map { $0.map(\.count) }
         var widths: [Int] = []
-        for row in rows {
-            for (column, cell) in row.enumerated() {
-                if column == widths.count { widths.append(0) }
-                widths[column] = max(widths[column], cell.count)
-            }
+        for (column, length) in lengths.lazy.flatMap({ $0.enumerated() }) {
+            if column == widths.count { widths.append(0) }
+            widths[column] = max(widths[column], length)
         }
-        return rows.map { row in
-            var line = ""
+        return zip(rows, lengths).map { row, lengths in
+            var line = "", owed = 0
             for (column, cell) in row.enumerated() where widths[column] > 0 {
-                line += "  " + cell + String(repeating: " ", count: widths[column] - cell.count)
+                // Blanks behind a cell are written with the next one, so that no line ends in them.
+                owed += 2
+                if !cell.isEmpty {
+                    line += String(repeating: " ", count: owed) + cell
+                    owed = 0
+                }
+                owed += widths[column] - lengths[column]
             }
-            return String(line.reversed().drop { $0 == " " }.reversed())
+            return line
         }
     }
 

@@ -81,14 +81,15 @@ enum ConfigurationValue: Equatable, Sendable {
 struct ConfigurationTable {
     let path: String
     private(set) var values: [String: ConfigurationValue]
-    private let names: Set<String>
+    /// Keys that the file has and that can't be used.
+    private var refused: Set<String> = []
     private(set) var subtables: [String: [ConfigurationTable]] = [:]
 
     func path(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
     /// Whether there is a usable value.
     func has(_ key: String) -> Bool { values[key] != nil || subtables[key] != nil }
     /// Whether the file has the key at all; when it has and `has` says no, its problem has been told.
-    func isAsked(_ key: String) -> Bool { names.contains(key) }
+    func isAsked(_ key: String) -> Bool { has(key) || refused.contains(key) }
 
     func string(_ key: String) -> String? {
         guard case .string(let text)? = values[key] else { return nil }
@@ -136,7 +137,6 @@ struct ConfigurationTable {
     init(_ entries: [String: ConfigurationValue], path: String, schema: ConfigurationSchema, _ problems: ProblemList) {
         self.path = path
         values = [:]
-        names = Set(entries.keys)
         let known = Dictionary(schema.keys.map { ($0.name, $0) }) { first, _ in first }
         for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
             guard let key = known[name] else {
@@ -145,6 +145,7 @@ struct ConfigurationTable {
                 continue
             }
             take(value, key, problems)
+            if !has(name) { refused.insert(name) }
         }
         for key in schema.keys where key.isRequired && entries[key.name] == nil {
             problems.error(self.path(key.name), "is missing", hint: "\(key.example) (\(key.help))")

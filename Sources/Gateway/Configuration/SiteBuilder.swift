@@ -68,6 +68,9 @@ final class SiteBuilder {
     var tunnels: [TunnelDraft] = []
     var policies: [Policy] = []
     var inlineKeyPaths: [String] = []
+    /// The port that each block is behind, and the prefix lengths there are, longest first.
+    var ways: [IPv4Prefix: Int] = [:]
+    var wayLengths: [Int] = []
     /// Whether everything that decides where a packet goes was read; otherwise "no route" would be said in error.
     var knowsPorts = false
     var knowsRoutes = false
@@ -92,6 +95,7 @@ final class SiteBuilder {
         let gateway = readGateway(), dpdk = readDPDK()
         knowsPorts = root.has("port") && withoutErrors { readPorts() }
         knowsRoutes = withoutErrors { readRoutes() } && knowsPorts
+        indexWays()
         readNeighbors()
         readTunnels()
         readPolicies()

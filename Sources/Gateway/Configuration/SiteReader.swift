@@ -46,7 +46,7 @@ public struct SiteReader: Sendable {
         try SiteReader().read(path: path, mode: mode)
     }
 
-    /// Reads the file at `path`, of 4 MiB at most. Throws every problem there is when one of them is an error; its
+    /// Reads the file at `path`, of 64 MiB at most. Throws every problem there is when one of them is an error; its
     /// `exitCode` is 66 for an absent file, 77 for one that may not be read, 78 for one that is wrong.
     public func read(path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         switch files.read(path, SiteReader.longestFile) {
@@ -64,7 +64,7 @@ public struct SiteReader: Sendable {
         }
     }
 
-    private static let longestFile = 4 << 20
+    private static let longestFile = 64 << 20
 
     private func read(_ contents: FileReader.Contents, path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         let masked = MaskedText(contents.octets)
@@ -102,6 +102,8 @@ public struct SiteReader: Sendable {
             throw refuse(
                 line, "a key that is nested too deep or has too long a name",
                 hint: "no key of a site file is deeper than tunnel.child.outbound.spi")
+        case (let line, .tooMany)?:
+            throw refuse(line, "more than 4 million keys and tables", hint: "no gateway carries that many tunnels")
         case (let line, .namelessTable)?:
             throw refuse(line, "not TOML: a table without a name", hint: SiteReader.syntaxHint)
         case (let line, .noValue)?:
