@@ -315,14 +315,34 @@ struct SiteReaderTests {
         ])
     func innerMTU(port: Int, inner: Int) { #expect(SiteBuilder.innerMTU(ofPort: port) == inner) }
 
-    @Test("the configurations that come with the gateway", arguments: ["site-a", "site-b", "hub", "capture"])
+    private static let configurations = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("configs")
+
+    @Test("the configurations that come with the gateway are all looked at")
+    func configurations() throws {
+        let files = try FileManager.default.contentsOfDirectory(atPath: SiteReaderTests.configurations.path)
+        #expect(files.sorted() == SiteReaderTests.names.map { $0 + ".toml" })
+    }
+
+    private static let names = ["capture", "hub", "rollover", "site-a", "site-b"]
+
+    @Test("the configurations that come with the gateway", arguments: names)
     func shipped(name: String) throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let path = root.appendingPathComponent("configs/\(name).toml").path
+        let path = SiteReaderTests.configurations.appendingPathComponent("\(name).toml").path
         let reading = try SiteReader.read(path: path, mode: .check)
         #expect(reading.site.gateway.name == name)
         #expect(!reading.site.dpdk.hugePages && reading.site.topology.tunnels.allSatisfy { $0.innerMTUOctets == 1446 })
+        // Static keys, and that the keys are in the file: those who cloned it may read it.
+        #expect(reading.problems.allSatisfy { $0.message.contains("key") }, "\(reading.problems)")
         _ = try SiteReader.read(path: path, mode: .pcap)
+    }
+
+    @Test("the rollover that comes with the gateway has dates and lifetimes")
+    func rollover() throws {
+        let path = SiteReaderTests.configurations.appendingPathComponent("rollover.toml").path
+        let tunnel = try SiteReader.read(path: path, mode: .check).site.topology.tunnels[0]
+        #expect(tunnel.children.map(\.notBefore) == [nil, 1_798_761_600, 1_830_297_600])
+        #expect(tunnel.lifetime.soft == Lifetime.Limits(packets: 3_600_000_000, seconds: 31_536_000))
+        #expect(tunnel.lifetime.hard == Lifetime.Limits(packets: 4_000_000_000, seconds: 34_214_400))
     }
 }
