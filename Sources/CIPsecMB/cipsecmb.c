@@ -29,7 +29,10 @@ void *cipsecmb_secret_create(size_t octets) {
     size_t size = whole_pages(octets);
     void *secret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (secret == MAP_FAILED) return NULL;
-    madvise(secret, size, MADV_DONTDUMP);
+    if (madvise(secret, size, MADV_DONTDUMP) != 0) {
+        munmap(secret, size);
+        return NULL;
+    }
     return secret;
 }
 

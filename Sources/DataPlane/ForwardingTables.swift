@@ -97,28 +97,34 @@ public final class ForwardingTables: @unchecked Sendable {
     public let outbound: [OutboundAssociationReference]
     /// Inbound SA of tunnel `i`.
     public let inbound: [InboundAssociationReference]
-    private let keys: ExpandedKeys
+    /// SAs hold their addresses.
+    private let keys: [ExpandedKey]
 
     /// Builds the tables. `workers` share the SAs out among themselves. Names must be unique in the process.
     public init(_ topology: Topology, workers: Int, name: String) throws(DataPlaneError) {
         var plan = RoutePlan(topology)
         let routes = plan.compile()
-        guard var keys = ExpandedKeys(capacity: max(1, 2 * topology.tunnels.count)) else { throw .noCrypto }
+        guard let arena = KeyArena() else { throw .noCrypto }
+        var keys: [ExpandedKey] = []
         var outbound: [OutboundAssociationReference] = []
         var inbound: [InboundAssociationReference] = []
         for (index, tunnel) in topology.tunnels.enumerated() {
             let nextHop = plan.nextHop(towards: tunnel.remoteAddress)
+            guard let outboundKey = arena.expand(tunnel.children[0].outbound.key),
+                let inboundKey = arena.expand(tunnel.children[0].inbound.key)
+            else { throw .noCrypto }
+            keys += [outboundKey, inboundKey]
             outbound.append(
                 OutboundAssociationReference(
                     OutboundSecurityAssociation(
-                        key: keys.expand(tunnel.children[0].outbound.key), spi: tunnel.children[0].outbound.spi,
+                        key: outboundKey, spi: tunnel.children[0].outbound.spi,
                         local: tunnel.localAddress,
                         remote: tunnel.remoteAddress, nextHop: nextHop, innerMTU: tunnel.innerMTUOctets,
                         owner: index % workers)))
             inbound.append(
                 InboundAssociationReference(
                     InboundSecurityAssociation(
-                        key: keys.expand(tunnel.children[0].inbound.key), local: tunnel.localAddress,
+                        key: inboundKey, local: tunnel.localAddress,
                         remote: tunnel.remoteAddress,
                         replayWindow: tunnel.children[0].inbound.replayWindowPackets, tunnel: index,
                         owner: index % workers)))

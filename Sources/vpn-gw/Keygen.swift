@@ -7,7 +7,7 @@ struct Keygen: AsyncParsableCommand {
         discussion: """
             With --near and --far, writes DIRECTORY/NEAR/FAR-out.key, NEAR/FAR-in.key and the same for the far \
             end, each readable by its owner alone; copy each end's directory there over a channel you trust, and \
-            delete it here.
+            delete it here. The keys of a tunnel's further children get a suffix: --suffix 2 writes FAR-out-2.key.
             """)
 
     @Option(help: "aes-128-gcm-16: 16 octets of key, 4 of salt.")
@@ -16,6 +16,8 @@ struct Keygen: AsyncParsableCommand {
     var near: String?
     @Option(help: ArgumentHelp("The other end's name.", valueName: "name"))
     var far: String?
+    @Option(help: ArgumentHelp("What tells these keys from the tunnel's earlier ones.", valueName: "name"))
+    var suffix: String?
     @Option(help: "Where the ends' directories go.")
     var directory = "keys"
 
@@ -23,9 +25,10 @@ struct Keygen: AsyncParsableCommand {
         guard algorithm == "aes-128-gcm-16" else {
             throw ValidationError("--algorithm \(algorithm): this version has aes-128-gcm-16 only")
         }
-        guard near != nil || far != nil else { return print(KeyFiles.makeKey()) }
-        guard let near, let far, let ends = KeyFiles.Ends(near: near, far: far) else {
-            throw ValidationError("--near and --far: give two different names of letters, digits, dots, dashes")
+        guard near != nil || far != nil || suffix != nil else { return print(KeyFiles.makeKey()) }
+        guard let near, let far, let ends = KeyFiles.Ends(near: near, far: far, suffix: suffix) else {
+            throw ValidationError(
+                "--near and --far: give two different names of letters, digits, dots, dashes; --suffix one such name")
         }
         try await reportingFailures {
             for path in try KeyFiles.write(for: ends, below: directory) { print(path) }

@@ -9,8 +9,8 @@ struct CheckReportTests {
     func text() throws {
         let reading = try readSite(goodSite)
         let report = CheckReport(site: reading.site, problems: reading.problems)
-        let fingerprints = reading.site.topology.tunnels.flatMap {
-            [$0.children[0].outbound.key, $0.children[0].inbound.key]
+        let fingerprints = reading.site.topology.tunnels.flatMap(\.children).flatMap {
+            [$0.outbound.key, $0.inbound.key]
         }
         .map { String($0.fingerprint.description.prefix(16)) }
         let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
@@ -57,6 +57,20 @@ struct CheckReportTests {
               inner MTU       1446 octets
               outbound SA     SPI 0x00001001, key \(fingerprints[0])
               inbound SA      SPI 0x00002001, key \(fingerprints[1]), replay window 2048 packets
+              child 1         not before 2027-01-01T00:00:00Z
+              outbound SA     SPI 0x00001003, key \(fingerprints[2])
+              inbound SA      SPI 0x00002003, key \(fingerprints[3]), replay window 512 packets
+              an SA lasts     7 min 54 s at 10 GbE line rate of 64-octet frames, 1 h 28 min of 1446-octet packets
+
+            tunnel site-c
+              addresses       192.0.2.3 to 192.0.2.9
+              local subnets   10.0.1.0/24
+              remote subnets  10.0.3.0/24, 10.0.4.0/24
+              inner MTU       1446 octets
+              outbound SA     SPI 0x00001002, key \(fingerprints[4])
+              inbound SA      SPI 0x00002002, key \(fingerprints[5]), replay window 1024 packets
+              soft lifetime   1000000 packets
+              hard lifetime   2000000 packets, 86400 seconds
               an SA lasts     7 min 54 s at 10 GbE line rate of 64-octet frames, 1 h 28 min of 1446-octet packets
             """
         for (index, line) in expected.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -91,7 +105,14 @@ struct CheckReportTests {
         #expect(
             policies.map { $0["action"] as? String } == ["protect", "bypass"] + Array(repeating: "protect", count: 6))
         #expect(policies[1]["protocol"] as? String == "udp" && policies[1]["destination_ports"] as? String == "500-510")
-        let tunnel = try #require((site["tunnels"] as? [[String: Any]])?.first)
+        let tunnels = try #require(site["tunnels"] as? [[String: Any]]), tunnel = tunnels[0]
+        let child = try #require((tunnel["children"] as? [[String: Any]])?.first)
+        #expect(child["not_before"] as? String == "2027-01-01T00:00:00Z")
+        #expect((child["outbound"] as? [String: Any])?["spi"] as? String == "0x00001003")
+        #expect((child["inbound"] as? [String: Any])?["replay_window_packets"] as? Int == 512)
+        #expect((tunnels[1]["children"] as? [Any])?.isEmpty == true)
+        #expect(tunnels[1]["soft_lifetime_packets"] as? Int == 1_000_000)
+        #expect(tunnels[1]["hard_lifetime_seconds"] as? Int == 86400 && tunnel["hard_lifetime_seconds"] == nil)
         #expect(tunnel["inner_mtu_octets"] as? Int == 1446)
         #expect(tunnel["lifetime_seconds_smallest"] as? Int == 474)
         #expect((tunnel["outbound"] as? [String: Any])?["spi"] as? String == "0x00001001")

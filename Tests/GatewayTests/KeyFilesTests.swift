@@ -33,6 +33,36 @@ struct KeyFilesTests {
         #expect(try read("a/b-out.key") == out)
     }
 
+    @Test("a pair that has anything in common is drawn again")
+    func pair() throws {
+        let (key, salt) = (String(repeating: "a", count: 32), String(repeating: "b", count: 8))
+        let others = (String(repeating: "c", count: 32), String(repeating: "d", count: 8))
+        var drawn = [key + salt, key + salt, others.0 + salt, key + others.1, others.0 + others.1, "none"].map {
+            "0x" + $0
+        }
+        let pair = KeyFiles.makePair { drawn.removeFirst() }
+        #expect(pair == ("0x" + key + salt, "0x" + others.0 + others.1))
+        #expect(drawn.count == 1)
+    }
+
+    @Test("a suffix names further keys beside the first")
+    func suffix() throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "vpn-gw-keys-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        let first = try #require(KeyFiles.Ends(near: "a", far: "b"))
+        let second = try #require(KeyFiles.Ends(near: "a", far: "b", suffix: "2"))
+        let paths = try KeyFiles.write(for: first, below: directory) + KeyFiles.write(for: second, below: directory)
+        #expect(
+            paths.suffix(4).map { $0.dropFirst(directory.count + 1) } == [
+                "a/b-out-2.key", "a/b-in-2.key", "b/a-out-2.key", "b/a-in-2.key",
+            ])
+        let keys = try paths.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        #expect(Set(keys).count == 4 && keys[4] == keys[7] && keys[5] == keys[6])
+    }
+
     @Test("names that leave the directory are refused", arguments: ["", "..", ".a", "a/b", "a b", "é"])
-    func names(name: String) { #expect(KeyFiles.Ends(near: name, far: "other") == nil) }
+    func names(name: String) {
+        #expect(KeyFiles.Ends(near: name, far: "other") == nil)
+        #expect(KeyFiles.Ends(near: "one", far: "other", suffix: name) == nil)
+    }
 }

@@ -85,6 +85,18 @@ struct LineIndexTests {
     }
 
     @Test(
+        "keys, tables and elements are counted",
+        arguments: [
+            ("a = 1\nb = 2\nc = 3\nd = 4", 4), ("[a]\n[b]\n[c]\n[d]\ne = 1", 4), ("a = [\n1,\n2,\n3]", 4),
+            ("a = { b = 1,\nc = 1, d = 1 }", 2), ("\n[[a]]\n[[a]]\n", 3), ("\n\na.b.c.d = 1", 3),
+        ])
+    func tooMany(text: String, line: Int) {
+        let refusal = LineIndex(Array(text.utf8), most: 3).refusal
+        #expect(refusal?.line == line && refusal?.reason == .tooMany)
+        #expect(LineIndex(Array(text.utf8), most: 6).refusal == nil)
+    }
+
+    @Test(
         "a table without a name is told before the parser falls over it",
         arguments: [
             "[", "[[", "[=]", "[.a]", "[[.a]]", "[ #]", "[\n]", "[ [a]]", "[é]",
@@ -94,9 +106,17 @@ struct LineIndexTests {
         #expect(refusal?.line == 2 && refusal?.reason == .namelessTable)
     }
 
+    @Test("a blank between a date and a time is told apart", arguments: ["1979-05-27 9", "2027-01-01 00:00:00Z"])
+    func blankInDate(text: String) {
+        for value in [text, "[\(text)]", "{ a = \(text) }"] {
+            let refusal = LineIndex(Array("a = 1\nb = \(value)\n".utf8)).refusal
+            #expect(refusal?.line == 2 && refusal?.reason == .blankInDate)
+        }
+    }
+
     @Test(
         "no value is told before the parser falls over it",
-        arguments: ["}", "1, }", "\u{2028}", "[é]", "{a=[}", "1979-05-27 9"])
+        arguments: ["}", "1, }", "\u{2028}", "[é]", "{a=[}"])
     func noValue(text: String) {
         let refusal = LineIndex(Array("a = 1\nb = [\(text)]\n".utf8)).refusal
         #expect(refusal?.line == 2 && refusal?.reason == .noValue)

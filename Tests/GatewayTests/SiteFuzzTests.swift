@@ -11,6 +11,12 @@ struct SiteFuzzTests {
         "\u{e000}0\u{e000}", "0x", "-1", "9223372036854775807", "99999999999999999999", "1979-05-27", "true", "nan",
         "::1",
         "0.0.0.0/0", "/33", "é", "\u{1b}[31m", "key", "spi", "tunnel", "port", "255", "inf", " ", "\t", "\r",
+        "child", "[[tunnel.child]]\n", "[tunnel.child]\n", "[tunnel.child.outbound]\n", "outbound = { spi = 256, ",
+        "0000",
+        "not_before = ", "2027-01-01T00:00:00Z", "1969-12-31T23:59:59-23:59", "9999-12-31T23:59:59", ".5", "+01:00",
+        "T",
+        "soft_lifetime_packets = 1\n", "hard_lifetime_octets = 0x7fffffffffffffff\n", "hook_command = [\"/x\"]\n",
+        "key_file = \"$CREDENTIALS_DIRECTORY/x\"", "${HOME}",
     ]
 
     @Test("no mutation traps, and no problem shows a key", arguments: 1...4 as ClosedRange<UInt64>)
@@ -37,10 +43,11 @@ struct SiteFuzzTests {
                     ? .success(FileReader.Contents(octets: contents, permissions: 0o644))
                     : .failure(FileReader.Failure(errorNumber: 2))
             }
+            let credentials = CredentialsDirectory(round % 3 == 0 ? "/run/credentials" : nil)
             let mode = SiteReader.Mode.allCases[round % SiteReader.Mode.allCases.count]
             let all: [ConfigurationProblem], site: Site?
             do {
-                let reading = try SiteReader(files: files).read(path: "site.toml", mode: mode)
+                let reading = try SiteReader(files: files, credentials: credentials).read(path: "site.toml", mode: mode)
                 (all, site) = (reading.problems, reading.site)
                 read += 1
             } catch {

@@ -26,6 +26,16 @@ struct SiteReaderTests {
         #expect(site.topology.neighbors.first?.mac == MACAddress(rawValue: 0x0200_0000_00fe))
         #expect(site.topology.tunnels.map(\.innerMTUOctets) == [1446, 1446])
         #expect(site.topology.tunnels.map(\.children[0].outbound.spi.rawValue) == [0x1001, 0x1002])
+        #expect(site.topology.tunnels.map(\.children.count) == [2, 1])
+        let child = site.topology.tunnels[0].children[1]
+        #expect(site.topology.tunnels[0].children[0].notBefore == nil && child.notBefore == 1_798_761_600)
+        #expect(child.outbound.spi.rawValue == 0x1003 && child.inbound.spi.rawValue == 0x2003)
+        #expect(child.inbound.replayWindowPackets == 512)
+        #expect(child.inbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.sixth)?.fingerprint)
+        #expect(site.topology.tunnels[0].lifetime.isEmpty)
+        let soft = Lifetime.Limits(packets: 1_000_000), hard = Lifetime.Limits(packets: 2_000_000, seconds: 86400)
+        #expect(site.topology.tunnels[1].lifetime == Lifetime(soft: soft, hard: hard))
+        #expect(site.gateway.hookCommand.isEmpty)
         #expect(site.topology.tunnels.map(\.children[0].inbound.replayWindowPackets) == [2048, 1024])
         #expect(
             site.topology.tunnels[0].children[0].outbound.key.fingerprint
@@ -78,6 +88,56 @@ struct SiteReaderTests {
         _ = try readSite(text)
     }
 
+    @Test("a child without a date may stand anywhere, and 63 of them behind the tunnel's own pair")
+    func children() throws {
+        let more = (0..<62).map { index in
+            let digits = String(index + 256, radix: 16), zeros = String(repeating: "0", count: 28)
+            return """
+                [[tunnel.child]]
+                outbound = { spi = \(index + 1000), key = "0xa\(zeros)\(digits)00000000" }
+                inbound = { spi = \(index + 1000), key = "0xb\(zeros)\(digits)00000000" }
+
+                """
+        }
+        let place = "[[tunnel.child]]\nnot_before"
+        let children = try readSite(goodSite.replacingOccurrences(of: place, with: more.joined() + place)).site.topology
+            .tunnels[0].children
+        #expect(children.map(\.outbound.spi.rawValue) == [0x1001] + (1000..<1062).map { UInt32($0) } + [0x1003])
+        #expect(children.map { $0.notBefore != nil } == Array(repeating: false, count: 63) + [true])
+    }
+
+    @Test("children as an array of inline tables have their lines")
+    func inlineChildren() {
+        let text = goodSite.replacingOccurrences(
+            of: "mode = \"tunnel\"",
+            with: """
+                child = [
+                  { outbound = { spi = 7, key = "" }, inbound = { spi = 9, key_file = "x" } }, { not_before = 1 },
+                  { outbound = { spi = 0x7001, keys = 1 }, inbound = {} }
+                ]
+                """
+        ).replacingOccurrences(of: "[[tunnel.child]]", with: "[[tunnel]]")
+        let line = text.split(separator: "\n", omittingEmptySubsequences: false).firstIndex { $0.contains("child = [") }
+        let lines = Dictionary(problems(of: text).map { ($0.path, $0.line.map { $0 - 1 - (line ?? 0) }) }) { $1 }
+        #expect(lines["tunnel[0].child[0].outbound.spi"] == 1)
+        #expect(lines["tunnel[0].child[0].outbound.key"] == 1)
+        #expect(lines["tunnel[0].child[0].inbound.key_file"] == 1)
+        #expect(lines["tunnel[0].child[1].not_before"] == 1)
+        #expect(lines["tunnel[0].child[2].outbound.keys"] == 2)
+        #expect(lines["tunnel[0].child[2].inbound.spi"] == 2)
+    }
+
+    @Test("a hook is a program and its arguments")
+    func hook() throws {
+        let text = goodSite.replacingOccurrences(of: "[dpdk]", with: "hook_command = [\"/bin/x\", \"a b\"]\n[dpdk]")
+        let reading = try readSite(text)
+        #expect(reading.site.gateway.hookCommand == ["/bin/x", "a b"])
+        let report = CheckReport(site: reading.site, problems: [])
+        #expect(report.text.contains("hook command  /bin/x a b"))
+        let none = goodSite.replacingOccurrences(of: "[dpdk]", with: "hook_command = []\n[dpdk]")
+        #expect(try readSite(none).site.gateway.hookCommand.isEmpty)
+    }
+
     @Test("all problems are told at once, in the file's order, as compilers print them")
     func allAtOnce() throws {
         var text = goodSite
@@ -105,6 +165,8 @@ struct SiteReaderTests {
             ("a = 1\nb\u{0} = 2", 2),
             ("\na.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1", 2), ("[gateway]\nname = \"a\"\nname = \"b\"\n", 3),
             ("a = 1\n[=]\n", 2), ("a = 1\nb = [ }", 2), ("d = [1979-05-27 9]", 1),
+            ("a = 1\nb = 1979-02-29T00:00:00Z\n", 2), ("b = 1979-02-28T24:00:00Z\n", 1),
+            ("b = 1979-02-28 00:00:00Z\n", 1),
         ])
     func syntax(text: String, line: Int) throws {
         let error = try #require(throws: ConfigurationError.self) { try readSite(text) }
@@ -184,7 +246,7 @@ struct SiteReaderTests {
         [0o600, 0o640, 0o604] as [UInt32])
     func inlineKeys(mode: SiteReader.Mode, permissions: UInt32) {
         let told = problems(of: goodSite, mode: mode, permissions: permissions).filter {
-            $0.message.contains("4 keys stand")
+            $0.message.contains("6 keys stand")
         }
         let expected: [ConfigurationProblem.Severity] = permissions == 0o600 ? [] : [mode == .run ? .error : .warning]
         #expect(told.map(\.severity) == expected)
@@ -253,14 +315,34 @@ struct SiteReaderTests {
         ])
     func innerMTU(port: Int, inner: Int) { #expect(SiteBuilder.innerMTU(ofPort: port) == inner) }
 
-    @Test("the configurations that come with the gateway", arguments: ["site-a", "site-b", "hub", "capture"])
+    private static let configurations = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("configs")
+
+    @Test("the configurations that come with the gateway are all looked at")
+    func configurations() throws {
+        let files = try FileManager.default.contentsOfDirectory(atPath: SiteReaderTests.configurations.path)
+        #expect(files.sorted() == SiteReaderTests.names.map { $0 + ".toml" })
+    }
+
+    private static let names = ["capture", "hub", "rollover", "site-a", "site-b"]
+
+    @Test("the configurations that come with the gateway", arguments: names)
     func shipped(name: String) throws {
-        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-            .deletingLastPathComponent()
-        let path = root.appendingPathComponent("configs/\(name).toml").path
+        let path = SiteReaderTests.configurations.appendingPathComponent("\(name).toml").path
         let reading = try SiteReader.read(path: path, mode: .check)
         #expect(reading.site.gateway.name == name)
         #expect(!reading.site.dpdk.hugePages && reading.site.topology.tunnels.allSatisfy { $0.innerMTUOctets == 1446 })
+        // Static keys, and that the keys are in the file: those who cloned it may read it.
+        #expect(reading.problems.allSatisfy { $0.message.contains("key") }, "\(reading.problems)")
         _ = try SiteReader.read(path: path, mode: .pcap)
+    }
+
+    @Test("the rollover that comes with the gateway has dates and lifetimes")
+    func rollover() throws {
+        let path = SiteReaderTests.configurations.appendingPathComponent("rollover.toml").path
+        let tunnel = try SiteReader.read(path: path, mode: .check).site.topology.tunnels[0]
+        #expect(tunnel.children.map(\.notBefore) == [nil, 1_798_761_600, 1_830_297_600])
+        #expect(tunnel.lifetime.soft == Lifetime.Limits(packets: 3_600_000_000, seconds: 31_536_000))
+        #expect(tunnel.lifetime.hard == Lifetime.Limits(packets: 4_000_000_000, seconds: 34_214_400))
     }
 }

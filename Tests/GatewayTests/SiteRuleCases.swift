@@ -184,14 +184,10 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
             RuleCase(
                 "offload = \"auto\"", "offload = { sideways = \"off\" }", "tunnel[0].offload.sideways", "unknown key"),
             RuleCase("offload = \"auto\"", "offload = \"of\"", "tunnel[0].offload", "none of"),
-            RuleCase(
-                "[tunnel.outbound]", "[[tunnel.child]]\n[tunnel.outbound]", "tunnel[0].child", notCarriedWords),
         ]
         + [
             ("extended_sequence_numbers", "true"), ("nat_traversal", "true"), ("df", "\"clear\""), ("dscp", "\"ef\""),
-            ("clamp_mss", "true"), ("tfc_padding_octets", "64"), ("icv_octets", "12"), ("soft_lifetime_packets", "1"),
-            ("soft_lifetime_octets", "1"), ("soft_lifetime_seconds", "1"), ("hard_lifetime_packets", "1"),
-            ("hard_lifetime_octets", "1"), ("hard_lifetime_seconds", "1"),
+            ("clamp_mss", "true"), ("tfc_padding_octets", "64"), ("icv_octets", "12"),
         ].map { key, value in
             RuleCase("mode = \"tunnel\"", "\(key) = \(value)", "tunnel[0].\(key)", notCarriedWords)
         }
@@ -219,5 +215,6 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
         RuleCase("\"500-510\"", "65536", "policy[0].destination_ports", "no port"),
     ]
 
-    static let all = namesAndTypes + ports + tunnels + notCarried + policies
+    static let all =
+        namesAndTypes + ports + tunnels + notCarried + policies + children + lifetimes + hooks
 }

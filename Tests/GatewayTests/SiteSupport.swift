@@ -21,6 +21,8 @@ enum TestKeys {
     static let second = "0x" + String(repeating: "0dd5ea7b", count: 5)
     static let third = "0x" + String(repeating: "5eed1e55", count: 5)
     static let fourth = "0x" + String(repeating: "ba5eba11", count: 5)
+    static let fifth = "0x" + String(repeating: "decafbad", count: 5)
+    static let sixth = "0x" + String(repeating: "0b50e1e7", count: 5)
 
     /// Whether `text` holds 12 digits in a row of a key.
     static func leak(in text: String) -> Bool {
@@ -30,7 +32,7 @@ enum TestKeys {
     }
 
     private static let windows = Set(
-        [first, second, third, fourth].flatMap { key in
+        [first, second, third, fourth, fifth, sixth].flatMap { key in
             let digits = Array(key.utf8.dropFirst(2))
             return (0...digits.count - 12).map { Array(digits[$0..<$0 + 12]) }
         })
@@ -88,12 +90,24 @@ let goodSite = """
     key = "\(TestKeys.second)"
     replay_window_packets = 2048
 
+    [[tunnel.child]]
+    not_before = 2027-01-01T01:00:00+01:00
+    outbound = { spi = 0x1003, key = "\(TestKeys.fifth)" }
+
+    [tunnel.child.inbound]
+    spi = 0x2003
+    key = "\(TestKeys.sixth)"
+    replay_window_packets = 512
+
     [[tunnel]]
     name = "site-c"
     local_address = "192.0.2.3"
     remote_address = "192.0.2.9"
     local_subnets = ["10.0.1.0/24"]
     remote_subnets = ["10.0.3.0/24", "10.0.4.0/24"]
+    soft_lifetime_packets = 1000000
+    hard_lifetime_packets = 2000000
+    hard_lifetime_seconds = 86400
     outbound = { spi = 0x1002, key = "\(TestKeys.third)" }
     inbound = { spi = 0x2002, key = "\(TestKeys.fourth)" }
 
@@ -116,19 +130,22 @@ let goodSite = """
 
 /// Reads `text` as /etc/vpn-gw/site.toml with the given mode bits.
 func readSite(
-    _ text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles()
+    _ text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles(),
+    credentials: String? = nil
 ) throws(ConfigurationError) -> SiteReader.Reading {
     var files = files
     files.files["/etc/vpn-gw/site.toml"] = (text, permissions)
-    return try SiteReader(files: files.reader).read(path: "/etc/vpn-gw/site.toml", mode: mode)
+    return try SiteReader(files: files.reader, credentials: CredentialsDirectory(credentials)).read(
+        path: "/etc/vpn-gw/site.toml", mode: mode)
 }
 
 /// Every problem of `text`, whether it can be used or not.
 func problems(
-    of text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles()
+    of text: String, mode: SiteReader.Mode = .check, permissions: UInt32 = 0o600, files: MemoryFiles = MemoryFiles(),
+    credentials: String? = nil
 ) -> [ConfigurationProblem] {
     do {
-        return try readSite(text, mode: mode, permissions: permissions, files: files).problems
+        return try readSite(text, mode: mode, permissions: permissions, files: files, credentials: credentials).problems
     } catch {
         return error.problems
     }

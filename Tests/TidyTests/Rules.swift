@@ -37,13 +37,15 @@ enum Rules {
 
         "ESP/AssociationReference.swift": "SAs at addresses of their own, so that no reference is counted for a packet",
         "ESP/CryptoJob.swift": "what libipsec-mb takes: addresses in packets",
-        "ESP/ExpandedKeys.swift": "keys outside of the Swift heap, wiped",
+        "ESP/CryptoLibrary.swift": "libipsec-mb's manager",
         "ESP/InboundBurst.swift": "packets and SAs by address, for the burst only",
         "ESP/InboundSecurityAssociation.swift": association,
+        "ESP/KeyArena.swift": "keys outside of the Swift heap, wiped",
         "ESP/KeyMaterial.swift": "keys outside of the Swift heap, wiped",
         "ESP/OutboundBurst.swift": "packets and SAs by address, for the burst only",
         "ESP/OutboundSecurityAssociation.swift": association,
         "ESP/ReplayWindow.swift": "a ring of words in memory of its own",
+        "ESP/SecretSlabs.swift": "memory for keys, out of core dumps and wiped",
         "ESP/SoftwareGCM.swift": "calls libipsec-mb",
 
         "DataPlane/Environment.swift": "EAL's command line",

@@ -23,10 +23,9 @@ struct BenchStages {
     static func measure(innerOctets: Int, samples: Int) throws -> Row {
         let site = try BenchSite(tunnels: 1)
         let tunnel = site.near.tunnels[0]
-        guard var keys = ExpandedKeys(capacity: 1), var crypto = SoftwareGCM() else {
+        guard let key = KeyArena()?.expand(tunnel.children[0].outbound.key), var crypto = SoftwareGCM() else {
             throw DataPlaneError.noCrypto
         }
-        let key = keys.expand(tunnel.children[0].outbound.key)
         let sending = OutboundAssociationReference(
             OutboundSecurityAssociation(
                 key: key, spi: tunnel.children[0].outbound.spi, local: tunnel.localAddress,
@@ -38,8 +37,10 @@ struct BenchStages {
                 key: key, local: tunnel.remoteAddress, remote: tunnel.localAddress, replayWindow: 1024, tunnel: 0,
                 owner: 0))
         defer {
-            sending.destroy()
-            receiving.destroy()
+            withExtendedLifetime(key) {
+                sending.destroy()
+                receiving.destroy()
+            }
         }
         sending.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
         let memory = StageBuffers(count: buffers, innerOctets: innerOctets)

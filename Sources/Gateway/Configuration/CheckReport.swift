@@ -41,14 +41,25 @@ public struct CheckReport: Sendable, Encodable {
         var replayWindowPackets: Int?
     }
 
+    struct Child: Sendable, Encodable {
+        /// ISO 8601 in UTC; nil when nobody has said.
+        var notBefore: String?
+        var outbound: Association, inbound: Association
+    }
+
     struct Tunnel: Sendable, Encodable {
         var name: String, localAddress: String, remoteAddress: String, localSubnets: [String], remoteSubnets: [String]
         var innerMtuOctets: Int, outbound: Association, inbound: Association
+        /// Behind the pair that is `outbound` and `inbound`.
+        var children: [Child]
+        var softLifetimePackets: UInt64?, softLifetimeOctets: UInt64?, softLifetimeSeconds: UInt64?
+        var hardLifetimePackets: UInt64?, hardLifetimeOctets: UInt64?, hardLifetimeSeconds: UInt64?
         var lifetimeSecondsSmallest: Int, lifetimeSecondsLargest: Int
     }
 
     struct Resolved: Sendable, Encodable {
         var name: String, stateDirectory: String, controlSocket: String, metricsAddress: String
+        var hookCommand: [String]
         var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String]
         var ports: [Port], routes: [Route], neighbors: [Neighbor], policies: [PolicyEntry], tunnels: [Tunnel]
     }
@@ -105,6 +116,7 @@ extension CheckReport.Resolved {
         stateDirectory = shown(site.gateway.stateDirectory)
         controlSocket = shown(site.gateway.controlSocket)
         metricsAddress = site.gateway.metricsAddress
+        hookCommand = site.gateway.hookCommand.map(shown)
         workerCores = site.dpdk.workerCores
         hugePages = site.dpdk.hugePages
         memoryMib = site.dpdk.memoryMiB
@@ -160,15 +172,30 @@ extension CheckReport.Tunnel {
         localSubnets = tunnel.localSubnets.map(\.description)
         remoteSubnets = tunnel.remoteSubnets.map(\.description)
         innerMtuOctets = tunnel.innerMTUOctets
-        outbound = CheckReport.Association(
-            spi: tunnel.children[0].outbound.spi.description,
-            keyFingerprint: String(tunnel.children[0].outbound.key.fingerprint.description.prefix(16)),
-            replayWindowPackets: nil)
-        inbound = CheckReport.Association(
-            spi: tunnel.children[0].inbound.spi.description,
-            keyFingerprint: String(tunnel.children[0].inbound.key.fingerprint.description.prefix(16)),
-            replayWindowPackets: tunnel.children[0].inbound.replayWindowPackets)
+        outbound = CheckReport.Association(tunnel.children[0].outbound)
+        inbound = CheckReport.Association(tunnel.children[0].inbound)
+        children = tunnel.children.dropFirst().map { child in
+            CheckReport.Child(
+                notBefore: child.notBefore.map(CalendarTime.text), outbound: CheckReport.Association(child.outbound),
+                inbound: CheckReport.Association(child.inbound))
+        }
+        let soft = tunnel.lifetime.soft, hard = tunnel.lifetime.hard
+        (softLifetimePackets, softLifetimeOctets, softLifetimeSeconds) = (soft.packets, soft.octets, soft.seconds)
+        (hardLifetimePackets, hardLifetimeOctets, hardLifetimeSeconds) = (hard.packets, hard.octets, hard.seconds)
         lifetimeSecondsSmallest = SALifetime.seconds(inner: SALifetime.smallestInnerOctets)
         lifetimeSecondsLargest = SALifetime.seconds(inner: tunnel.innerMTUOctets)
+    }
+}
+
+extension CheckReport.Association {
+    init(_ outbound: Topology.Outbound) {
+        spi = outbound.spi.description
+        keyFingerprint = String(outbound.key.fingerprint.description.prefix(16))
+    }
+
+    init(_ inbound: Topology.Inbound) {
+        spi = inbound.spi.description
+        keyFingerprint = String(inbound.key.fingerprint.description.prefix(16))
+        replayWindowPackets = inbound.replayWindowPackets
     }
 }

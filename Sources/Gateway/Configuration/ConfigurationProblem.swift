@@ -45,6 +45,7 @@ public struct ConfigurationProblem: Hashable, Sendable {
     /// Text that may be shown: no run of hexadecimal digits long enough to be a part of a key worth having, no control
     /// characters (the file may hold escape sequences for the reader's terminal), and no more than a screen of it.
     static func presentable(_ text: String) -> String {
+        if isPlain(text) { return text }
         var result = String.UnicodeScalarView()
         var run = String.UnicodeScalarView()
         func flush() {
@@ -65,6 +66,23 @@ public struct ConfigurationProblem: Hashable, Sendable {
         }
         flush()
         return String(result)
+    }
+
+    /// Whether all of `text` may be shown as it is; most texts are ASCII and short.
+    private static func isPlain(_ text: String) -> Bool {
+        guard text.utf8.count <= longestText else { return false }
+        var run = 0
+        for octet in text.utf8 {
+            switch octet {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "f"),
+                UInt8(ascii: "A")...UInt8(ascii: "F"):
+                run += 1
+                if run >= longestHexadecimalRun { return false }
+            case 0x20...0x7e: run = 0
+            default: return false
+            }
+        }
+        return true
     }
 
     /// 11 digits of a key are 44 bits of 128; no name, SPI or address has a longer run.
@@ -116,23 +134,34 @@ final class ProblemList {
         self.lines = lines
     }
 
-    func error(_ path: String, _ message: String, hint: String, exitCode: ExitCode = .configuration) {
+    /// Texts are made only for a problem that is listed: there may be millions that are not.
+    func error(
+        _ path: @autoclosure () -> String, _ message: @autoclosure () -> String, hint: @autoclosure () -> String,
+        exitCode: ExitCode = .configuration
+    ) {
         errorCount += 1
         add(.error, path, message, hint, exitCode)
     }
 
-    func warning(_ path: String, _ message: String, hint: String) { add(.warning, path, message, hint, .ok) }
+    func warning(
+        _ path: @autoclosure () -> String, _ message: @autoclosure () -> String, hint: @autoclosure () -> String
+    ) { add(.warning, path, message, hint, .ok) }
+
+    /// The line that a problem at `path` is told with.
+    func line(of path: String) -> Int? { lines.line(of: path) }
 
     private func add(
-        _ severity: ConfigurationProblem.Severity, _ path: String, _ message: String, _ hint: String, _ code: ExitCode
+        _ severity: ConfigurationProblem.Severity, _ path: () -> String, _ message: () -> String, _ hint: () -> String,
+        _ code: ExitCode
     ) {
         guard problems.count < ProblemList.limit else {
             omitted += 1
             return
         }
+        let path = path()
         problems.append(
             ConfigurationProblem(
-                severity, file: file, line: lines.line(of: path), path: path, message: message, hint: hint,
+                severity, file: file, line: lines.line(of: path), path: path, message: message(), hint: hint(),
                 exitCode: code))
     }
 

@@ -35,6 +35,9 @@ extension ConfigurationSchema {
             "control_socket", .string, "control_socket = \"/run/vpn-gw/control.sock\"", "where vpn-gw show asks"),
         ConfigurationKey(
             "metrics_address", .string, "metrics_address = \"127.0.0.1:9464\"", "where /metrics is served"),
+        ConfigurationKey(
+            "hook_command", .strings, "hook_command = [\"/usr/local/libexec/vpn-gw-hook\"]",
+            "a program to run at events, with its arguments"),
     ])
 
     private static func dpdk(needsCores: Bool) -> ConfigurationSchema {
@@ -103,9 +106,7 @@ extension ConfigurationSchema {
                 "inbound", .table(securityAssociation(isInbound: true)), required: true,
                 "[tunnel.inbound] with spi and key", "the SA that we receive under"),
             ConfigurationKey(
-                "child", .tables(ConfigurationSchema([])), "[[tunnel.child]]", "further SA pairs",
-                carried: .no(
-                    "remove [[tunnel.child]]; change keys in [tunnel.outbound] and [tunnel.inbound] at both ends")),
+                "child", .tables(child), "[[tunnel.child]], with two pairs of brackets", "further SA pairs"),
             ConfigurationKey(
                 "algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the ESP transform",
                 carried: .only(.string("aes-128-gcm-16"), "use \"aes-128-gcm-16\" at both ends")),
@@ -136,14 +137,26 @@ extension ConfigurationSchema {
                 carried: .only(.integer(16), "set it to 16 at both ends")),
         ] + lifetimes)
 
-    private static let lifetimes = ["soft", "hard"].flatMap { limit in
+    private static let lifetimes = [
+        ("soft", "when it is time for the next SA"), ("hard", "when an SA ends"),
+    ].flatMap { limit, help in
         ["packets", "octets", "seconds"].map { unit in
             ConfigurationKey(
-                "\(limit)_lifetime_\(unit)", .integer(0...Int.max), "\(limit)_lifetime_\(unit) = 1000000",
-                "when an SA ends",
-                carried: .no("remove it; an SA ends before its sequence number would wrap, whatever else is set"))
+                "\(limit)_lifetime_\(unit)", .integer(1...Int.max), "\(limit)_lifetime_\(unit) = 1000000", help)
         }
     }
+
+    private static let child = ConfigurationSchema([
+        ConfigurationKey(
+            "not_before", .dateTime, "not_before = 2027-01-01T00:00:00Z, where Z says UTC; +01:00 would be an offset",
+            "when both ends begin to send under it"),
+        ConfigurationKey(
+            "outbound", .table(securityAssociation(isInbound: false)), required: true,
+            "outbound = { spi = 0x1002, key_file = \"keys/site-b-out-2.key\" }", "the SA that we send under"),
+        ConfigurationKey(
+            "inbound", .table(securityAssociation(isInbound: true)), required: true,
+            "inbound = { spi = 0x2002, key_file = \"keys/site-b-in-2.key\" }", "the SA that we receive under"),
+    ])
 
     private static func securityAssociation(isInbound: Bool) -> ConfigurationSchema {
         let window = ConfigurationKey(

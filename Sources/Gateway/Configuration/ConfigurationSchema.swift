@@ -3,7 +3,7 @@
 struct ConfigurationKey: Sendable {
     /// The type of a value, and what can be said about it without looking elsewhere.
     enum Kind: Sendable {
-        case string, boolean, strings, integers
+        case string, boolean, strings, integers, dateTime
         case integer(ClosedRange<Int>)
         case choice([String])
         /// Any of these two, looked at by the key's own code.
@@ -19,6 +19,7 @@ struct ConfigurationKey: Sendable {
             case .strings: "an array of strings"
             case .integers: "an array of integers"
             case .integer: "an integer"
+            case .dateTime: "a date and time with its offset from UTC, in whole seconds"
             case .integerOrString: "a string or an integer"
             case .stringOrTable: "a string or a table"
             case .table: "one table"
@@ -43,6 +44,7 @@ struct ConfigurationKey: Sendable {
         func accepts(_ value: ConfigurationValue) -> Bool {
             switch (self, value) {
             case (.string, .string), (.choice, .string), (.boolean, .boolean), (.integer, .integer): true
+            case (.dateTime, .dateTime): true
             case (.integerOrString, .integer), (.integerOrString, .string): true
             case (.stringOrTable, .string), (.stringOrTable, .table): true
             default: false
@@ -92,6 +94,10 @@ struct ConfigurationKey: Sendable {
         case (.integer(let range), .integer(let number)) where !range.contains(number):
             problems.error(
                 path, "\(number) is out of range", hint: "\(range.lowerBound) to \(range.upperBound): \(help)")
+            return false
+        case (.dateTime, .dateTime(let seconds)) where !CalendarTime.range.contains(seconds):
+            problems.error(
+                path, "is \(seconds < 0 ? "before 1970" : "after 9999") in UTC", hint: "\(example) (\(help))")
             return false
         case (.choice(let choices), .string(let text)) where !choices.contains(text):
             let near = nearest(to: text, among: choices).map { "did you mean \"\($0)\"?" }

@@ -5,9 +5,12 @@ enum ConfigurationValue: Equatable, Sendable {
     case string(String)
     case integer(Int)
     case boolean(Bool)
+    /// A date and time with its offset from UTC, without a fraction of a second; in seconds since 1970.
+    case dateTime(Int64)
     case array([ConfigurationValue])
     case table([String: ConfigurationValue])
-    /// A floating-point number, a date or a time, which no key of ours takes; with its name for the message.
+    /// A floating-point number, a date or a time alone and the like, which no key of ours takes; with its name for the
+    /// message.
     case other(String)
 
     /// Copies a parsed value. Its depth is bounded by the scanner's and the parser's limits.
@@ -18,8 +21,24 @@ enum ConfigurationValue: Equatable, Sendable {
         case .bool: self = .boolean(value.bool ?? false)
         case .array: self = .array(value.array.map { array in array.map { ConfigurationValue($0.tomlValue) } } ?? [])
         case .table: self = .table(value.table.map(ConfigurationValue.entries) ?? [:])
-        case .double, .date, .time, .dateTime: self = .other("a \(value.type)")
+        case .dateTime: self = value.dateTime.map(ConfigurationValue.init) ?? .other("nothing")
+        case .double, .date, .time: self = .other("a \(value.type)")
         }
+    }
+
+    /// The parser has checked that there are such a day and such a time of day.
+    init(_ value: TOMLDateTime) {
+        guard let offset = value.offset?.offset else {
+            self = .other("one without its offset from UTC")
+            return
+        }
+        guard value.time.nanoSecond == 0 else {
+            self = .other("one with a fraction of a second")
+            return
+        }
+        let days = CalendarTime.days(year: value.date.year, month: value.date.month, day: value.date.day)
+        let minutes = (days * 24 + value.time.hour) * 60 + value.time.minute - offset
+        self = .dateTime(Int64(minutes * 60 + value.time.second))
     }
 
     /// The entries of a parsed table. A key with a NUL in it does not come back from the parser whole and counts as
@@ -38,6 +57,7 @@ enum ConfigurationValue: Equatable, Sendable {
         case .string: "a string"
         case .integer: "an integer"
         case .boolean: "a boolean"
+        case .dateTime: "a date and time"
         case .array: "an array"
         case .table: "a table"
         case .other(let name): name
@@ -50,6 +70,7 @@ enum ConfigurationValue: Equatable, Sendable {
         case .string(let text): "\"\(text)\""
         case .integer(let number): String(number)
         case .boolean(let flag): String(flag)
+        case .dateTime(let seconds): CalendarTime.text(seconds)
         case .array, .table, .other: typeName
         }
     }
@@ -60,14 +81,15 @@ enum ConfigurationValue: Equatable, Sendable {
 struct ConfigurationTable {
     let path: String
     private(set) var values: [String: ConfigurationValue]
-    private let names: Set<String>
+    /// Keys that the file has and that can't be used.
+    private var refused: Set<String> = []
     private(set) var subtables: [String: [ConfigurationTable]] = [:]
 
     func path(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
     /// Whether there is a usable value.
     func has(_ key: String) -> Bool { values[key] != nil || subtables[key] != nil }
     /// Whether the file has the key at all; when it has and `has` says no, its problem has been told.
-    func isAsked(_ key: String) -> Bool { names.contains(key) }
+    func isAsked(_ key: String) -> Bool { has(key) || refused.contains(key) }
 
     func string(_ key: String) -> String? {
         guard case .string(let text)? = values[key] else { return nil }
@@ -82,6 +104,12 @@ struct ConfigurationTable {
     func boolean(_ key: String) -> Bool? {
         guard case .boolean(let flag)? = values[key] else { return nil }
         return flag
+    }
+
+    /// In seconds since 1970.
+    func dateTime(_ key: String) -> Int64? {
+        guard case .dateTime(let seconds)? = values[key] else { return nil }
+        return seconds
     }
 
     /// An array's strings, each with its path.
@@ -109,7 +137,6 @@ struct ConfigurationTable {
     init(_ entries: [String: ConfigurationValue], path: String, schema: ConfigurationSchema, _ problems: ProblemList) {
         self.path = path
         values = [:]
-        names = Set(entries.keys)
         let known = Dictionary(schema.keys.map { ($0.name, $0) }) { first, _ in first }
         for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
             guard let key = known[name] else {
@@ -118,6 +145,7 @@ struct ConfigurationTable {
                 continue
             }
             take(value, key, problems)
+            if !has(name) { refused.insert(name) }
         }
         for key in schema.keys where key.isRequired && entries[key.name] == nil {
             problems.error(self.path(key.name), "is missing", hint: "\(key.example) (\(key.help))")

@@ -5,7 +5,7 @@
 
 /// Key paths ("tunnel[0].outbound.spi") and their lines.
 struct LineIndex {
-    private var lines: [String: Int] = [:]
+    private var lines: [PathHash: UInt32] = [:]
     /// Text that must not reach the parser, and its line.
     private(set) var refusal: (line: Int, reason: LineIndex.Refusal)?
 
@@ -13,17 +13,24 @@ struct LineIndex {
     enum Refusal {
         /// A key nested or named beyond what any site needs: the parser's recursion has no limit for dotted keys.
         case excessive
+        /// More keys, tables and elements than any site has: each takes some hundred octets of memory.
+        case tooMany
         /// "[" with no name behind it: the parser takes for granted that one is there.
         case namelessTable
-        /// What is no value where one should be: as before, and dates with a blank in them, on which it counts wrong.
+        /// What is no value where one should be: as before.
         case noValue
+        /// A date and a time with a blank between, which TOML allows and on which the parser counts wrong.
+        case blankInDate
     }
 
     /// An index that knows no lines.
     init() {}
 
-    init(_ text: [UInt8]) {
-        var scanner = LineScanner(text: text)
+    /// What a site may have of keys, tables and elements.
+    private static let most = 4_000_000
+
+    init(_ text: [UInt8], most: Int = LineIndex.most) {
+        var scanner = LineScanner(text: text, most: most)
         scanner.run()
         lines = scanner.lines
         refusal = scanner.refusal
@@ -33,7 +40,7 @@ struct LineIndex {
     func line(of path: String) -> Int? {
         var path = path[...]
         while !path.isEmpty {
-            if let line = lines[String(path)] { return line }
+            if let line = lines[PathHash(path.utf8)] { return Int(line) }
             guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return nil }
             path = path[..<end]
         }
@@ -41,18 +48,58 @@ struct LineIndex {
     }
 }
 
+/// A path by its octets' FNV-1a hash: a million paths as text would take as much memory as all else. Two paths of one
+/// hash would share a line in messages, and nothing else.
+private struct PathHash: Hashable {
+    private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+    /// Of the path.
+    private(set) var octets = 0
+
+    init(_ path: some Sequence<UInt8> = []) { append(path) }
+
+    mutating func append(_ text: some Sequence<UInt8>) {
+        for octet in text {
+            value = (value ^ UInt64(octet)) &* 0x100_0000_01b3
+            octets += 1
+        }
+    }
+
+    /// "path.key", or the key alone.
+    func key(_ name: ArraySlice<UInt8>) -> PathHash {
+        var path = self
+        if octets > 0 { path.append(".".utf8) }
+        path.append(name)
+        return path
+    }
+
+    /// "path[index]".
+    func element(_ index: Int) -> PathHash {
+        var path = self
+        path.append("[\(index)]".utf8)
+        return path
+    }
+
+    static func == (left: PathHash, right: PathHash) -> Bool { left.value == right.value }
+    func hash(into hasher: inout Hasher) { hasher.combine(value) }
+}
+
 private struct LineScanner {
     let text: [UInt8]
-    var lines: [String: Int] = [:]
+    var lines: [PathHash: UInt32] = [:]
     var refusal: (line: Int, reason: LineIndex.Refusal)?
     private var position = 0
     private var line = 1
-    private var table = ""
-    private var elementCounts: [String: Int] = [:]
+    private var table = PathHash()
+    private var elementCounts: [PathHash: Int] = [:]
+    private let most: Int
+    private var count = 0
 
     private static let deepest = 16, longestKey = 128, longestPath = 200
 
-    init(text: [UInt8]) { self.text = text }
+    init(text: [UInt8], most: Int) {
+        self.text = text
+        self.most = most
+    }
 
     mutating func run() {
         while true {
@@ -77,14 +124,14 @@ private struct LineScanner {
             return true
         }
         guard let parts = key() else { return false }
-        var path = ""
+        var path = PathHash()
         for (index, part) in parts.enumerated() {
-            path = path.isEmpty ? part : "\(path).\(part)"
+            path = path.key(part)
             if index == parts.count - 1 && isElement {
                 record(path, start)
                 elementCounts[path, default: 0] += 1
             }
-            if let count = elementCounts[path] { path += "[\(count - 1)]" }
+            if let count = elementCounts[path] { path = path.element(count - 1) }
             record(path, start)
         }
         table = path
@@ -93,13 +140,13 @@ private struct LineScanner {
     }
 
     /// "a.b = value".
-    private mutating func pair(in table: String, depth: Int) -> Bool {
+    private mutating func pair(in table: PathHash, depth: Int) -> Bool {
         let start = line
         guard let parts = key(), peek() == UInt8(ascii: "=") else { return false }
         advance()
         var path = table
         for part in parts {
-            path = path.isEmpty ? part : "\(path).\(part)"
+            path = path.key(part)
             record(path, start)
         }
         value(path, depth: depth)
@@ -107,8 +154,8 @@ private struct LineScanner {
     }
 
     /// The parts of a dotted key, the position behind it and the blanks after it; nil when there is none.
-    private mutating func key() -> [String]? {
-        var parts: [String] = []
+    private mutating func key() -> [ArraySlice<UInt8>]? {
+        var parts: [ArraySlice<UInt8>] = []
         while true {
             skipSpaces()
             guard let octet = peek() else { return nil }
@@ -127,7 +174,7 @@ private struct LineScanner {
                 refuse(.excessive)
                 return nil
             }
-            parts.append(String(decoding: text[start..<end], as: UTF8.self))
+            parts.append(text[start..<end])
             skipSpaces()
             guard peek() == UInt8(ascii: ".") else { return parts }
             advance()
@@ -136,7 +183,7 @@ private struct LineScanner {
 
     // MARK: Values
 
-    private mutating func value(_ path: String, depth: Int) {
+    private mutating func value(_ path: PathHash, depth: Int) {
         guard depth < LineScanner.deepest else { return refuse(.excessive) }
         skipSpaces()
         switch peek() {
@@ -154,10 +201,14 @@ private struct LineScanner {
         var scalar = text[start..<position]
         while let last = scalar.last, " \t\r".utf8.contains(last) { scalar.removeLast() }
         let isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || "+.:".utf8.contains($0) }
+        let date = scalar.prefix { $0 != UInt8(ascii: " ") }
+        if !isPlain && date.count == 10 && date.allSatisfy({ "0123456789-".utf8.contains($0) }) {
+            return refuse(.blankInDate)
+        }
         if !isPlain || scalar.count > LineScanner.longestKey { refuse(.noValue) }
     }
 
-    private mutating func array(_ path: String, depth: Int) {
+    private mutating func array(_ path: PathHash, depth: Int) {
         advance()
         var index = 0
         while true {
@@ -171,14 +222,15 @@ private struct LineScanner {
                 advance()
             case UInt8(ascii: "}"), 0x80...: return refuse(.noValue)
             default:
-                record("\(path)[\(index)]", line)
-                value("\(path)[\(index)]", depth: depth)
+                let element = path.element(index)
+                record(element, line)
+                value(element, depth: depth)
                 if position == before { advance() }
             }
         }
     }
 
-    private mutating func inlineTable(_ path: String, depth: Int) {
+    private mutating func inlineTable(_ path: PathHash, depth: Int) {
         advance()
         while true {
             skipBlank()
@@ -246,9 +298,11 @@ private struct LineScanner {
         }
     }
 
-    private mutating func record(_ path: String, _ line: Int) {
-        guard path.utf8.count <= LineScanner.longestPath, lines[path] == nil else { return }
-        lines[path] = line
+    private mutating func record(_ path: PathHash, _ line: Int) {
+        count += 1
+        if count > most { refuse(.tooMany) }
+        guard path.octets <= LineScanner.longestPath, lines[path] == nil else { return }
+        lines[path] = UInt32(clamping: line)
     }
 
     /// Ends the walk.

@@ -14,6 +14,8 @@ public struct Site: Sendable {
         public var controlSocket: String
         /// IPv4 address and TCP port, "127.0.0.1:9464".
         public var metricsAddress: String
+        /// A program's absolute path and its arguments, run at events; empty: none.
+        public var hookCommand: [String] = []
     }
 
     /// The `[dpdk]` table.

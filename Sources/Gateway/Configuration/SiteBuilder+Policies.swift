@@ -3,12 +3,14 @@ import IPsec
 /// `[[policy]]`: entries of the SPD before the tunnels' own.
 extension SiteBuilder {
     func readPolicies() {
+        let tunnelIndices = Dictionary(zip(tunnels.map(\.name), tunnels.indices)) { first, _ in first }
         for table in root.tables("policy") {
             let source = readBlock("source", table), destination = readBlock("destination", table)
             let ipProtocol = readProtocol(table)
             let sourcePorts = readPorts("source_ports", table), destinationPorts = readPorts("destination_ports", table)
             judgePorts(table, ipProtocol)
-            guard let action = readAction(table), let direction = table.string("direction").flatMap(Direction.init)
+            guard let action = readAction(table, tunnelIndices),
+                let direction = table.string("direction").flatMap(Direction.init)
             else { continue }
             policies.append(
                 Policy(
@@ -20,7 +22,7 @@ extension SiteBuilder {
         }
     }
 
-    private func readAction(_ table: ConfigurationTable) -> Policy.Action? {
+    private func readAction(_ table: ConfigurationTable, _ tunnelIndices: [String?: Int]) -> Policy.Action? {
         guard let action = table.string("action") else { return nil }
         let path = table.path("tunnel")
         guard action == "protect" else {
@@ -35,7 +37,7 @@ extension SiteBuilder {
             }
             return nil
         }
-        guard let tunnel = tunnels.firstIndex(where: { $0.name == name }) else {
+        guard let tunnel = tunnelIndices[name] else {
             problems.error(
                 path, "there is no tunnel \"\(name)\"", hint: suggestion(name, tunnels.compactMap(\.name)))
             return nil

@@ -168,19 +168,20 @@ extension SiteBuilder {
         return blocks.prefix(8).joined(separator: ", ") + (blocks.count > 8 ? ", …" : "")
     }
 
-    /// The port that a packet to `address` leaves by, by the longest prefix; a connected block before a route.
+    /// What `portTowards` looks in, when all ports and routes are read: the port for each block, a connected block
+    /// before a route.
+    func indexWays() {
+        let connected = ports.enumerated().flatMap { index, port in port.addresses.map { ($0.address.prefix, index) } }
+        ways = Dictionary(connected + routes.map { ($0.destination, $0.port) }) { first, _ in first }
+        wayLengths = Set(ways.keys.map(\.length)).sorted(by: >)
+    }
+
+    /// The port that a packet to `address` leaves by, by the longest prefix.
     func portTowards(_ address: IPv4Address) -> Int? {
-        var best: (length: Int, port: Int)?
-        for (index, port) in ports.enumerated() {
-            for (_, own) in port.addresses where own.prefix.contains(address) && own.prefix.length > best?.length ?? -1
-            {
-                best = (own.prefix.length, index)
-            }
+        for length in wayLengths {
+            if let port = ways[IPv4Prefix(containing: address, length: length)] { return port }
         }
-        for route in routes where route.destination.contains(address) && route.destination.length > best?.length ?? -1 {
-            best = (route.destination.length, route.port)
-        }
-        return best?.port
+        return nil
     }
 
     // MARK: [[neighbor]]

@@ -30,6 +30,14 @@ final class SiteBuilder {
         var replayWindowPackets = 1024
     }
 
+    /// A pair of SAs as far as it could be read.
+    struct ChildDraft {
+        var path: String
+        var notBefore: Int64?
+        var outbound: SADraft?
+        var inbound: SADraft?
+    }
+
     /// A tunnel as far as it could be read.
     struct TunnelDraft {
         var path: String
@@ -38,8 +46,9 @@ final class SiteBuilder {
         var remoteAddress: IPv4Address?
         var localSubnets: [IPv4Prefix] = []
         var remoteSubnets: [IPv4Prefix] = []
-        var outbound: SADraft?
-        var inbound: SADraft?
+        /// First that of the tunnel's own tables.
+        var children: [ChildDraft] = []
+        var lifetime = Lifetime()
         var innerMTUOctets: Int?
     }
 
@@ -47,6 +56,7 @@ final class SiteBuilder {
     let problems: ProblemList
     let masked: MaskedText
     let files: FileReader
+    let credentials: CredentialsDirectory
     let directory: String
     let mode: SiteReader.Mode
     /// The site file's.
@@ -58,18 +68,23 @@ final class SiteBuilder {
     var tunnels: [TunnelDraft] = []
     var policies: [Policy] = []
     var inlineKeyPaths: [String] = []
+    /// The port that each block is behind, and the prefix lengths there are, longest first.
+    var ways: [IPv4Prefix: Int] = [:]
+    var wayLengths: [Int] = []
     /// Whether everything that decides where a packet goes was read; otherwise "no route" would be said in error.
     var knowsPorts = false
     var knowsRoutes = false
 
     init(
-        _ root: ConfigurationTable, problems: ProblemList, masked: MaskedText, files: FileReader, directory: String,
+        _ root: ConfigurationTable, problems: ProblemList, masked: MaskedText, files: FileReader,
+        credentials: CredentialsDirectory, directory: String,
         mode: SiteReader.Mode, permissions: UInt32
     ) {
         self.root = root
         self.problems = problems
         self.masked = masked
         self.files = files
+        self.credentials = credentials
         self.directory = directory
         self.mode = mode
         self.permissions = permissions
@@ -80,6 +95,7 @@ final class SiteBuilder {
         let gateway = readGateway(), dpdk = readDPDK()
         knowsPorts = root.has("port") && withoutErrors { readPorts() }
         knowsRoutes = withoutErrors { readRoutes() } && knowsPorts
+        indexWays()
         readNeighbors()
         readTunnels()
         readPolicies()
@@ -115,21 +131,23 @@ final class SiteBuilder {
     }
 
     private static func tunnel(_ draft: TunnelDraft) -> Topology.Tunnel? {
+        let children = draft.children.compactMap(child)
         guard let name = draft.name, let local = draft.localAddress, let remote = draft.remoteAddress,
-            let outbound = draft.outbound, let inbound = draft.inbound, let outboundSPI = outbound.spi,
-            let inboundSPI = inbound.spi, let outboundKey = outbound.key, let inboundKey = inbound.key,
-            let innerMTU = draft.innerMTUOctets
+            let innerMTU = draft.innerMTUOctets, !children.isEmpty, children.count == draft.children.count
         else { return nil }
         return Topology.Tunnel(
             name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
-            remoteSubnets: draft.remoteSubnets,
-            children: [
-                Topology.Child(
-                    outbound: Topology.Outbound(spi: outboundSPI, key: outboundKey.key),
-                    inbound: Topology.Inbound(
-                        spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets))
-            ],
-            innerMTUOctets: innerMTU)
+            remoteSubnets: draft.remoteSubnets, children: children, lifetime: draft.lifetime, innerMTUOctets: innerMTU)
+    }
+
+    private static func child(_ draft: ChildDraft) -> Topology.Child? {
+        guard let outbound = draft.outbound, let inbound = draft.inbound, let outboundSPI = outbound.spi,
+            let inboundSPI = inbound.spi, let outboundKey = outbound.key, let inboundKey = inbound.key
+        else { return nil }
+        return Topology.Child(
+            notBefore: draft.notBefore, outbound: Topology.Outbound(spi: outboundSPI, key: outboundKey.key),
+            inbound: Topology.Inbound(
+                spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets))
     }
 
     // MARK: [gateway] and [dpdk]
@@ -140,11 +158,17 @@ final class SiteBuilder {
             name: table?.string("name") ?? "vpn-gw",
             stateDirectory: table?.string("state_directory") ?? "/var/lib/vpn-gw",
             controlSocket: table?.string("control_socket") ?? "/run/vpn-gw/control.sock",
-            metricsAddress: table?.string("metrics_address") ?? "127.0.0.1:9464")
+            metricsAddress: table?.string("metrics_address") ?? "127.0.0.1:9464",
+            hookCommand: table?.strings("hook_command").map(\.text) ?? [])
         if gateway.controlSocket.utf8.count > 107 {
             problems.error(
                 "gateway.control_socket", "\(gateway.controlSocket.utf8.count) octets are too long for a Unix socket",
                 hint: "107 octets at most")
+        }
+        if let program = gateway.hookCommand.first, !program.hasPrefix("/") {
+            problems.error(
+                "gateway.hook_command[0]", "\"\(program)\" is no absolute path",
+                hint: "hook_command = [\"/usr/local/libexec/vpn-gw-hook\"]; no shell and no PATH looks for it")
         }
         let parts = gateway.metricsAddress.split(separator: ":", omittingEmptySubsequences: false)
         if parts.count != 2 || IPv4Address(parts[0]) == nil || UInt16(parts[1]) == nil {

@@ -31,18 +31,22 @@ public struct SiteReader: Sendable {
     }
 
     private let files: FileReader
+    private let credentials: CredentialsDirectory
 
-    /// A reader of the file system.
-    public init() { self.init(files: .system) }
+    /// A reader of the file system, which takes `$CREDENTIALS_DIRECTORY` from the environment.
+    public init() { self.init(files: .system, credentials: .system) }
 
-    init(files: FileReader) { self.files = files }
+    init(files: FileReader, credentials: CredentialsDirectory) {
+        self.files = files
+        self.credentials = credentials
+    }
 
     /// Reads the file at `path` with the file system's reader. See the method of the same name.
     public static func read(path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         try SiteReader().read(path: path, mode: mode)
     }
 
-    /// Reads the file at `path`, of 4 MiB at most. Throws every problem there is when one of them is an error; its
+    /// Reads the file at `path`, of 64 MiB at most. Throws every problem there is when one of them is an error; its
     /// `exitCode` is 66 for an absent file, 77 for one that may not be read, 78 for one that is wrong.
     public func read(path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         switch files.read(path, SiteReader.longestFile) {
@@ -60,7 +64,7 @@ public struct SiteReader: Sendable {
         }
     }
 
-    private static let longestFile = 4 << 20
+    private static let longestFile = 64 << 20
 
     private func read(_ contents: FileReader.Contents, path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         let masked = MaskedText(contents.octets)
@@ -69,7 +73,7 @@ public struct SiteReader: Sendable {
         let problems = ProblemList(file: path, lines: lines)
         let root = ConfigurationTable(entries, path: "", schema: .site(for: mode), problems)
         let builder = SiteBuilder(
-            root, problems: problems, masked: masked, files: files,
+            root, problems: problems, masked: masked, files: files, credentials: credentials,
             directory: path.lastIndex(of: "/").map { String(path[...$0]) } ?? "",
             mode: mode, permissions: contents.permissions)
         guard let site = builder.build() else { throw ConfigurationError(problems: problems.sorted) }
@@ -97,11 +101,16 @@ public struct SiteReader: Sendable {
         case (let line, .excessive)?:
             throw refuse(
                 line, "a key that is nested too deep or has too long a name",
-                hint: "no key of a site file is deeper than tunnel.outbound.spi")
+                hint: "no key of a site file is deeper than tunnel.child.outbound.spi")
+        case (let line, .tooMany)?:
+            throw refuse(line, "more than 4 million keys and tables", hint: "no gateway carries that many tunnels")
         case (let line, .namelessTable)?:
             throw refuse(line, "not TOML: a table without a name", hint: SiteReader.syntaxHint)
         case (let line, .noValue)?:
             throw refuse(line, "not TOML: no value where one should be", hint: SiteReader.syntaxHint)
+        case (let line, .blankInDate)?:
+            throw refuse(
+                line, "a blank between a date and a time", hint: "write a T there: 2027-01-01T00:00:00Z")
         case nil: break
         }
         do {

@@ -3,16 +3,19 @@ import Foundation
 
 /// Makes keys: KEYMAT for AES-128-GCM, 16 octets of key and 4 of salt (RFC 4106 section 8.1), as key files hold it.
 public enum KeyFiles {
-    /// Names of the two ends of a tunnel, which become directories.
+    /// Names of the two ends of a tunnel, which become directories, and what tells its further keys from the first.
     public struct Ends: Sendable {
         let near: String
         let far: String
+        let suffix: String?
 
-        /// Nil unless both are plain names that differ.
-        public init?(near: String, far: String) {
-            guard near != far, [near, far].allSatisfy(Ends.isPlain) else { return nil }
+        /// Nil unless all are plain names (ASCII letters, digits, dots, dashes and underscores, 64 at most) and the two
+        /// ends' differ.
+        public init?(near: String, far: String, suffix: String? = nil) {
+            guard near != far, [near, far, suffix ?? "1"].allSatisfy(Ends.isPlain) else { return nil }
             self.near = near
             self.far = far
+            self.suffix = suffix
         }
 
         private static func isPlain(_ name: String) -> Bool {
@@ -29,13 +32,24 @@ public enum KeyFiles {
         return "0x" + String(decoding: octets.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
+    /// Two keys that differ in the AES key and in the salt, so that nonces would differ even if one AES key came to
+    /// serve both directions.
+    static func makePair(_ makeKey: () -> String = KeyFiles.makeKey) -> (there: String, back: String) {
+        let there = makeKey(), salt = there.suffix(8), key = there.dropLast(8)
+        while true {
+            let back = makeKey()
+            if back.suffix(8) != salt && back.dropLast(8) != key { return (there, back) }
+        }
+    }
+
     /// Writes a tunnel's two keys for both ends below `directory`: `NEAR/FAR-out.key` and `-in.key`, `FAR/NEAR-out.key`
-    /// and `-in.key`, mode 0600 in directories of mode 0700. Overwrites nothing. Returns the four paths.
+    /// and `-in.key`, with "-SUFFIX" before ".key" when there is one; mode 0600 in directories of mode 0700. Overwrites
+    /// nothing. Returns the four paths.
     public static func write(for ends: Ends, below directory: String) throws(KeyFileError) -> [String] {
-        let there = makeKey(), back = makeKey()
+        let (there, back) = makePair(), suffix = ends.suffix.map { "-\($0)" } ?? ""
         let files = [
-            (ends.near, "\(ends.far)-out.key", there), (ends.near, "\(ends.far)-in.key", back),
-            (ends.far, "\(ends.near)-out.key", back), (ends.far, "\(ends.near)-in.key", there),
+            (ends.near, "\(ends.far)-out\(suffix).key", there), (ends.near, "\(ends.far)-in\(suffix).key", back),
+            (ends.far, "\(ends.near)-out\(suffix).key", back), (ends.far, "\(ends.near)-in\(suffix).key", there),
         ]
         for name in ["", ends.near, ends.far] { try makeDirectory(directory + (name.isEmpty ? "" : "/" + name)) }
         var written: [String] = []

@@ -14,7 +14,7 @@ final class AssociationPair {
     let outbound: OutboundAssociationReference
     let inbound: InboundAssociationReference
     // SAs hold its address.
-    private let keys: ExpandedKeys
+    private let key: ExpandedKey
 
     /// Key, salt and SPI follow from `seed` where they are not given; all numbers are granted.
     init(
@@ -26,9 +26,8 @@ final class AssociationPair {
         self.salt = salt ?? random.octets(4)
         self.spi = SPI(rawValue: spi ?? UInt32.random(in: 256...UInt32.max, using: &random))
         guard let material = unsafe (self.aesKey + self.salt).withUnsafeBytes({ unsafe KeyMaterial($0) }),
-            var keys = ExpandedKeys(capacity: 1)
+            let key = KeyArena()?.expand(material)
         else { throw NoCrypto() }
-        let key = keys.expand(material)
         let local = IPv4Address(rawValue: AssociationPair.local.reduce(0) { $0 << 8 | UInt32($1) })
         let remote = IPv4Address(rawValue: AssociationPair.remote.reduce(0) { $0 << 8 | UInt32($1) })
         outbound = OutboundAssociationReference(
@@ -37,7 +36,7 @@ final class AssociationPair {
         inbound = InboundAssociationReference(
             InboundSecurityAssociation(
                 key: key, local: remote, remote: local, replayWindow: replayWindow, tunnel: 3, owner: 0))
-        self.keys = keys
+        self.key = key
         if granted > 0 { outbound.with { $0.grant(sequence: granted, initializationVector: granted) } }
     }
 

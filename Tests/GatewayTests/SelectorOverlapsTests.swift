@@ -1,0 +1,93 @@
+import IPsec
+import SeededRandom
+import Testing
+
+@testable import Gateway
+
+@Suite("Tunnels that claim the same traffic")
+struct SelectorOverlapsTests {
+    private typealias Selectors = SelectorOverlaps.Selectors
+
+    /// What is said of a pair, as text.
+    private static func text(_ overlap: SelectorOverlaps.Overlap) -> String {
+        "\(overlap.later) \(overlap.earlier): \(overlap.local.0) \(overlap.local.1), \(overlap.remote.0) "
+            + "\(overlap.remote.1) \(overlap.isEqual)"
+    }
+
+    /// Each tunnel compared with each before it.
+    private static func model(_ tunnels: [Selectors]) -> [String] {
+        func meeting(_ left: [IPv4Prefix], _ right: [IPv4Prefix]) -> (blocks: (IPv4Prefix, IPv4Prefix), isEqual: Bool)?
+        {
+            let pairs = left.flatMap { one in right.map { (one, $0) } }.filter { one, other in
+                one.contains(other.address) || other.contains(one.address)
+            }
+            if let equal = pairs.first(where: { $0 == $1 }) { return (equal, true) }
+            return pairs.first.map { ($0, false) }
+        }
+        return tunnels.indices.flatMap { later in
+            (0..<later).compactMap { earlier in
+                guard let local = meeting(tunnels[earlier].local, tunnels[later].local),
+                    let remote = meeting(tunnels[earlier].remote, tunnels[later].remote)
+                else { return nil }
+                return text(
+                    SelectorOverlaps.Overlap(
+                        earlier: earlier, later: later, local: local.blocks, remote: remote.blocks,
+                        isEqual: local.isEqual && remote.isEqual))
+            }
+        }
+    }
+
+    /// Blocks of a space that is small enough for them to meet, at its beginning, in its middle and at its end.
+    private static func blocks(_ random: inout SplitMix64, bits: Int) -> [IPv4Prefix] {
+        var blocks: [IPv4Prefix] = []
+        for _ in 0..<Int.random(in: 0...4, using: &random) {
+            let base: UInt32 = [0, 0x0a00_0000, 0xffff_ff00, 0xffff_ffff].randomElement(using: &random) ?? 0
+            let host = UInt32.random(in: 0..<1 << UInt32(bits), using: &random)
+            let length =
+                Int.random(in: 0..<16, using: &random) == 0 ? 0 : Int.random(in: 30 - bits...32, using: &random)
+            let block = IPv4Prefix(containing: IPv4Address(rawValue: base | host), length: length)
+            if !blocks.contains(block) { blocks.append(block) }
+        }
+        return blocks
+    }
+
+    @Test("all pairs and their blocks are those of the model", arguments: 1...6 as ClosedRange<UInt64>)
+    func model(seed: UInt64) {
+        var random = SplitMix64(seed: seed), found = 0
+        for round in 0..<200 {
+            let bits = Int.random(in: 1...8, using: &random)
+            let tunnels = (0..<Int.random(in: 0...20, using: &random)).map { _ in
+                Selectors(
+                    local: SelectorOverlapsTests.blocks(&random, bits: bits),
+                    remote: SelectorOverlapsTests.blocks(&random, bits: bits))
+            }
+            var told: [String] = []
+            SelectorOverlaps(tunnels).forEach { told.append(SelectorOverlapsTests.text($0)) }
+            #expect(told == SelectorOverlapsTests.model(tunnels), "seed \(seed), round \(round)")
+            found += told.count
+        }
+        #expect(found > 1000, "seed \(seed)")
+    }
+
+    private static func block(_ address: Int, _ length: Int) -> IPv4Prefix {
+        IPv4Prefix(containing: IPv4Address(rawValue: UInt32(address)), length: length)
+    }
+
+    @Test("sites of 20 000 tunnels take no comparison where nothing is shared, and one where two tunnels share it")
+    func comparisons() {
+        let count = 20_000, any = SelectorOverlapsTests.block(0, 0),
+            office = SelectorOverlapsTests.block(0xac10_0000, 12)
+        // A hub's branches, and tunnels for all traffic of a network each.
+        let hub = (0..<count).map { index in
+            Selectors(local: [office], remote: [SelectorOverlapsTests.block(0x0a00_0000 + index << 8, 24)])
+        }
+        let full = (0..<count).map { index in
+            Selectors(local: [SelectorOverlapsTests.block(0x0b00_0000 + index << 8, 24)], remote: [any])
+        }
+        for tunnels in [hub, full] { #expect(SelectorOverlaps(tunnels).forEach { _ in } == 0) }
+        var told: [SelectorOverlaps.Overlap] = []
+        let twice = hub + [hub[77]]
+        #expect(SelectorOverlaps(twice).forEach { told.append($0) } == 1)
+        #expect(told.map(\.earlier) == [77] && told.map(\.later) == [count] && told.map(\.isEqual) == [true])
+    }
+}
