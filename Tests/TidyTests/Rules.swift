@@ -22,7 +22,8 @@ enum Rules {
         "SAStore": ["IPsec", "GRDB"],
         "Capture": ["CPcap", "Wire"],
         "Gateway": [
-            "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "Capture", "TOMLKit", "Logging", "ServiceLifecycle",
+            "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "Capture", "TOMLKit", "Logging", "NIOCore", "NIOHTTP1",
+            "NIOPosix", "ServiceLifecycle",
         ],
         "vpn-gw": ["Gateway", "ArgumentParser"],
         "CDPDK": [], "CIPsecMB": [], "CPcap": [],
