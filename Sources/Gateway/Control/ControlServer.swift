@@ -1,0 +1,59 @@
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+
+/// The control socket of a running gateway, and `/metrics` beside it, on one thread of their own.
+public final class ControlServer: Sendable {
+    private let group: MultiThreadedEventLoopGroup
+    private let socket: ControlSocket
+    /// Where metrics are served; nil when their address was taken or there was none.
+    let metricsPort: Int?
+
+    private init(group: MultiThreadedEventLoopGroup, socket: ControlSocket, metricsPort: Int?) {
+        self.group = group
+        self.socket = socket
+        self.metricsPort = metricsPort
+    }
+
+    /// Starts to serve.
+    ///
+    /// - Parameters:
+    ///   - socketPath: of the Unix socket.
+    ///   - metricsAddress: "127.0.0.1:9464"; when it can't be had, a warning is logged and the gateway does without.
+    ///   - name: the gateway's.
+    ///   - target: what is asked and changed.
+    /// - Throws: `ControlSocketError`.
+    public static func start(
+        socketPath: String, metricsAddress: String?, name: String, target: any ControlTarget, logger: Logger
+    ) async throws -> ControlServer {
+        try await start(
+            socketPath: socketPath, metricsAddress: metricsAddress, name: name, target: target, logger: logger,
+            limits: HTTPLimits())
+    }
+
+    static func start(
+        socketPath: String, metricsAddress: String?, name: String, target: any ControlTarget, logger: Logger,
+        limits: HTTPLimits
+    ) async throws -> ControlServer {
+        let socket = try ControlSocket(path: socketPath)
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        do {
+            _ = try await HTTPServer.start(
+                socket: socket.descriptor, knowsPeers: true, limits: limits,
+                responder: ControlAPI(target: target, name: name, ownUser: geteuid()), on: group.next())
+        } catch {
+            socket.remove()
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        return ControlServer(group: group, socket: socket, metricsPort: nil)
+    }
+
+    /// Closes every connection and takes the socket away, unless it is another's by now.
+    public func stop() async {
+        // First, so that nobody finds a socket that does not answer.
+        socket.remove()
+        try? await group.shutdownGracefully()
+    }
+}

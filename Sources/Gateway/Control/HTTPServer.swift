@@ -1,0 +1,96 @@
+import Glibc
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// HTTP/1.1 for a few clients, bounded by `HTTPLimits`. All its connections share one thread, which never waits for any
+/// of them.
+final class HTTPServer: Sendable {
+    private let listener: any Channel
+
+    private init(listener: any Channel) { self.listener = listener }
+
+    /// Serves connections of `socket`, which is bound and does not listen yet. Takes the descriptor over, also when it
+    /// throws. With `knowsPeers` each request carries its peer's credentials.
+    static func start(
+        socket: CInt, knowsPeers: Bool, limits: HTTPLimits = HTTPLimits(), responder: any HTTPResponder,
+        on loop: any EventLoop
+    ) async throws -> HTTPServer {
+        let open = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: loop)
+        let bootstrap = ServerBootstrap(group: loop)
+            .serverChannelOption(.backlog, value: Int32(limits.connections))
+            .childChannelOption(.autoRead, value: false)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelInitializer { channel in
+                guard open.value < limits.connections else { return refuse(channel) }
+                open.value += 1
+                channel.closeFuture.whenComplete { _ in open.value -= 1 }
+                return peer(of: channel, isKnown: knowsPeers).flatMapThrowing { peer in
+                    try install(on: channel, limits: limits, responder: responder, peer: peer)
+                }
+            }
+        return HTTPServer(listener: try await bootstrap.withBoundSocket(socket).get())
+    }
+
+    /// Takes no more clients; those that are there go with the event loop.
+    func stop() async { try? await listener.close() }
+
+    private static func install(
+        on channel: any Channel, limits: HTTPLimits, responder: any HTTPResponder, peer: ControlPeer?
+    ) throws {
+        let octets = RequestOctets(limit: limits.headOctets + limits.bodyOctets)
+        var decoder = NIOHTTPDecoderLimitConfiguration()
+        decoder.maxHeaderFieldSize = limits.headOctets
+        decoder.maxHeaderListSize = limits.headOctets
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(octets)
+        try pipeline.addHandler(HTTPResponseEncoder())
+        try pipeline.addHandler(ByteToMessageHandler(HTTPRequestDecoder(limitConfiguration: decoder)))
+        try pipeline.addHandler(
+            HTTPConnection(limits: limits, responder: responder, octets: octets, peer: peer))
+    }
+
+    /// The credentials that the kernel keeps of whoever connected.
+    private static func peer(of channel: any Channel, isKnown: Bool) -> EventLoopFuture<ControlPeer?> {
+        guard isKnown else { return channel.eventLoop.makeSucceededFuture(nil) }
+        guard let provider = channel as? any SocketOptionProvider else {
+            return channel.eventLoop.makeFailedFuture(ChannelError.operationUnsupported)
+        }
+        let credentials: EventLoopFuture<UnixSocketAddress.Credentials> = provider.unsafeGetSocketOption(
+            level: .socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
+        return credentials.map { ControlPeer($0) }
+    }
+
+    /// One client too many: it is told in what its socket takes at once, and goes.
+    private static func refuse(_ channel: any Channel) -> EventLoopFuture<Void> {
+        let answer = ControlAnswer.refusal(
+            .serviceUnavailable, "too many clients at once", hint: "try again", exitCode: .unavailable)
+        let head = """
+            HTTP/1.1 503 Service Unavailable\r
+            content-type: application/json\r
+            content-length: \(answer.body.count)\r
+            connection: close\r
+            \r
+
+            """
+        return channel.eventLoop.makeCompletedFuture {
+            let handler = Farewell(ByteBuffer(bytes: Array(head.utf8) + answer.body))
+            try channel.pipeline.syncOperations.addHandler(handler)
+        }
+    }
+}
+
+/// Says one thing and closes.
+private final class Farewell: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private let words: ByteBuffer
+
+    init(_ words: ByteBuffer) { self.words = words }
+
+    func channelActive(context: ChannelHandlerContext) {
+        context.writeAndFlush(wrapOutboundOut(words), promise: nil)
+        context.close(promise: nil)
+    }
+}
