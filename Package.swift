@@ -80,7 +80,8 @@ let package = Package(
             name: "reservation-hammer", dependencies: ["SAStore", "IPsec"], path: "Tests/ReservationHammer",
             swiftSettings: strict),
         .testTarget(name: "CaptureTests", dependencies: ["SeededRandom", "Capture", "Wire"], swiftSettings: strict),
-        .testTarget(name: "GatewayTests", dependencies: ["SeededRandom", "Gateway"], swiftSettings: overDPDK),
+        .testTarget(
+            name: "GatewayTests", dependencies: ["SeededRandom", "Gateway", "vpn-gw"], swiftSettings: overDPDK),
         // Looks at the repository's own text.
         .testTarget(name: "TidyTests", swiftSettings: strict),
     ],

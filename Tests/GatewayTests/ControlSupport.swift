@@ -232,3 +232,6 @@ final class RawConnection: @unchecked Sendable {
         return try receiveAnswer()
     }
 }
+
+/// Of a test's key.
+func fingerprint(_ key: String) -> KeyFingerprint? { KeyMaterial(hexadecimal: key)?.fingerprint }
