@@ -80,6 +80,7 @@ enum Rules {
         "Gateway/Bench/BenchStages.swift": "packet buffers without DPDK",
         "Gateway/Configuration/FileReader.swift": "reads files by system calls, permissions looked at on the open file",
         "Gateway/Configuration/MaskedText.swift": "key text in memory that is wiped",
+        "Gateway/Control/ChildProcess.swift": "starts a program by posix_spawn",
         "Gateway/Control/ControlClientError.swift": "strerror",
         "Gateway/Control/ControlConnection.swift": "sends and receives by system calls",
         "Gateway/Control/ControlScreen.swift": "asks the terminal for its size",
