@@ -40,14 +40,34 @@ public final class ControlServer: Sendable {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             _ = try await HTTPServer.start(
-                socket: socket.descriptor, knowsPeers: true, limits: limits,
+                socket: socket.descriptor, limits: limits,
                 responder: ControlAPI(target: target, name: name, ownUser: geteuid()), on: group.next())
         } catch {
             socket.remove()
             try? await group.shutdownGracefully()
             throw error
         }
-        return ControlServer(group: group, socket: socket, metricsPort: nil)
+        var metricsPort: Int?
+        if let metricsAddress {
+            do {
+                metricsPort = try await startMetrics(
+                    metricsAddress, responder: MetricsAPI(target: target, name: name), limits: limits, on: group.next())
+            } catch {
+                logger.warning("no metrics: \(metricsAddress) can't be listened on: \(error)")
+            }
+        }
+        return ControlServer(group: group, socket: socket, metricsPort: metricsPort)
+    }
+
+    /// Nil for an address that is none; site files are checked for that.
+    private static func startMetrics(
+        _ address: String, responder: MetricsAPI, limits: HTTPLimits, on loop: any EventLoop
+    ) async throws -> Int? {
+        let parts = address.split(separator: ":")
+        guard parts.count == 2, let port = Int(parts[1]) else { return nil }
+        return try await HTTPServer.start(
+            host: String(parts[0]), port: port, limits: limits, responder: responder, on: loop
+        ).port
     }
 
     /// Closes every connection and takes the socket away, unless it is another's by now.

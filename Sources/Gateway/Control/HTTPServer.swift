@@ -10,14 +10,32 @@ final class HTTPServer: Sendable {
 
     private init(listener: any Channel) { self.listener = listener }
 
-    /// Serves connections of `socket`, which is bound and does not listen yet. Takes the descriptor over, also when it
-    /// throws. With `knowsPeers` each request carries its peer's credentials.
+    /// The TCP port it listens on; nil for a Unix socket.
+    var port: Int? { listener.localAddress?.port }
+
+    /// Serves connections of `socket`, a Unix socket that is bound and does not listen yet, with each peer's
+    /// credentials. Takes the descriptor over, also when it throws.
     static func start(
-        socket: CInt, knowsPeers: Bool, limits: HTTPLimits = HTTPLimits(), responder: any HTTPResponder,
-        on loop: any EventLoop
+        socket: CInt, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
     ) async throws -> HTTPServer {
+        let bootstrap = bootstrap(knowsPeers: true, limits: limits, responder: responder, on: loop)
+        return HTTPServer(listener: try await bootstrap.withBoundSocket(socket).get())
+    }
+
+    /// Serves TCP connections to `host` (an address) and `port` (0: any that is free).
+    static func start(
+        host: String, port: Int, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
+    ) async throws -> HTTPServer {
+        let bootstrap = bootstrap(knowsPeers: false, limits: limits, responder: responder, on: loop)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+        return HTTPServer(listener: try await bootstrap.bind(host: host, port: port).get())
+    }
+
+    private static func bootstrap(
+        knowsPeers: Bool, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
+    ) -> ServerBootstrap {
         let open = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: loop)
-        let bootstrap = ServerBootstrap(group: loop)
+        return ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: Int32(limits.connections))
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
@@ -29,11 +47,7 @@ final class HTTPServer: Sendable {
                     try install(on: channel, limits: limits, responder: responder, peer: peer)
                 }
             }
-        return HTTPServer(listener: try await bootstrap.withBoundSocket(socket).get())
     }
-
-    /// Takes no more clients; those that are there go with the event loop.
-    func stop() async { try? await listener.close() }
 
     private static func install(
         on channel: any Channel, limits: HTTPLimits, responder: any HTTPResponder, peer: ControlPeer?
