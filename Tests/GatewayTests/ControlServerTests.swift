@@ -85,6 +85,19 @@ struct ControlServerTests {
         }
     }
 
+    @Test("views are made one at a time, whoever asks, and all are")
+    func oneAtATime() async throws {
+        try await ControlRig.run { rig in
+            rig.target.with { $0.views[.drops] = .drops([:]) }
+            let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<20 { group.addTask { try await rig.ask("GET", "/v1/drops").status } }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(statuses == [Int](repeating: 200, count: 20))
+            #expect(rig.target.with { $0.viewsAtOnce } == 1)
+        }
+    }
+
     @Test("an outcome's exit code decides the status, and its lines arrive")
     func outcomes() async throws {
         try await ControlRig.run { rig in

@@ -15,6 +15,8 @@ final class FakeTarget: ControlTarget {
         var counters = ControlCounters()
         var calls: [String] = []
         var added: [AddAssociations] = []
+        var viewsNow = 0
+        var viewsAtOnce = 0
     }
 
     private let state = Mutex(State())
@@ -32,6 +34,12 @@ final class FakeTarget: ControlTarget {
 
     func view(_ subject: ControlSubject) async throws -> ControlView {
         _ = record("view \(subject)")
+        with {
+            $0.viewsNow += 1
+            $0.viewsAtOnce = max($0.viewsAtOnce, $0.viewsNow)
+        }
+        defer { with { $0.viewsNow -= 1 } }
+        for _ in 0..<10 { await Task.yield() }
         guard let view = with({ $0.views[subject] }) else { throw UsedKeys(tunnels: ["no view of this test"]) }
         return view
     }
@@ -235,3 +243,21 @@ final class RawConnection: @unchecked Sendable {
 
 /// Of a test's key.
 func fingerprint(_ key: String) -> KeyFingerprint? { KeyMaterial(hexadecimal: key)?.fingerprint }
+
+/// Takes keys and keeps none.
+final class ForgetfulTarget: ControlTarget {
+    private let added = Mutex(0)
+    var count: Int { added.withLock { $0 } }
+
+    func view(_ subject: ControlSubject) async throws -> ControlView { .drops([:]) }
+    func reload(by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
+    func addAssociations(_ request: AddAssociations, by peer: ControlPeer) async -> ControlOutcome {
+        added.withLock { $0 += 1 }
+        return ControlOutcome(.ok, [])
+    }
+    func activate(tunnel: String, spi: SPI, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
+    func remove(tunnel: String, spi: SPI, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
+    func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
+    func isHealthy() async -> Bool { true }
+    func counters() async -> ControlCounters { ControlCounters() }
+}

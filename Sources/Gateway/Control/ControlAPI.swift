@@ -46,6 +46,8 @@ struct ControlAPI: HTTPResponder {
     let name: String
     /// Who may change the gateway beside root: the user it runs as.
     let ownUser: UInt32
+    /// For views; shared with the metrics.
+    let turnstile: Turnstile
     let started = ContinuousClock.now
 
     func begin(_ request: HTTPRequest, body: borrowing [UInt8]) -> @Sendable () async -> ControlAnswer {
@@ -64,7 +66,7 @@ struct ControlAPI: HTTPResponder {
                     exitCode: .usage)
             }
         }
-        return { await view(subject, offset: offset) }
+        return { await turnstile.enter { await view(subject, offset: offset) } }
     }
 
     // MARK: Reading

@@ -37,11 +37,13 @@ public final class ControlServer: Sendable {
         limits: HTTPLimits
     ) async throws -> ControlServer {
         let socket = try ControlSocket(path: socketPath)
+        let turnstile = Turnstile()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             _ = try await HTTPServer.start(
                 socket: socket.descriptor, limits: limits,
-                responder: ControlAPI(target: target, name: name, ownUser: geteuid()), on: group.next())
+                responder: ControlAPI(target: target, name: name, ownUser: geteuid(), turnstile: turnstile),
+                on: group.next())
         } catch {
             socket.remove()
             try? await group.shutdownGracefully()
@@ -51,7 +53,8 @@ public final class ControlServer: Sendable {
         if let metricsAddress {
             do {
                 metricsPort = try await startMetrics(
-                    metricsAddress, responder: MetricsAPI(target: target, name: name), limits: limits, on: group.next())
+                    metricsAddress, responder: MetricsAPI(target: target, name: name, turnstile: turnstile),
+                    limits: limits, on: group.next())
             } catch {
                 logger.warning("no metrics: \(metricsAddress) can't be listened on: \(error)")
             }

@@ -45,7 +45,8 @@ struct ControlSocket: Sendable {
         }
     }
 
-    /// Takes the socket out of the file system, unless another has taken its place.
+    /// Takes the socket out of the file system, unless another has taken its place. To be called before the descriptor
+    /// is closed: as long as it is open, no other file can have its inode.
     func remove() {
         var status = stat()
         guard unsafe lstat(path, &status) == 0, status.st_dev == device, status.st_ino == inode else { return }

@@ -116,7 +116,8 @@ final class HTTPConnection: ChannelInboundHandler {
         closesAfterAnswer = true
         switch state {
         case .idle, .receiving:
-            guard error is HTTPParserError else { return close(context) }
+            guard let error = error as? HTTPParserError else { return close(context) }
+            if error == .headerOverflow { return refuseHead(context) }
             write(.refusal(.badRequest, "not HTTP/1.1", exitCode: .usage), context)
         case .answering:
             if !(error is HTTPParserError) { close(context) }

@@ -5,6 +5,8 @@ struct MetricsAPI: HTTPResponder {
     let target: any ControlTarget
     /// The gateway's name.
     let name: String
+    /// For views; shared with the control socket.
+    let turnstile: Turnstile
 
     func begin(_ request: HTTPRequest, body: borrowing [UInt8]) -> @Sendable () async -> ControlAnswer {
         guard ["/metrics", "/healthz"].contains(request.path) else {
@@ -20,7 +22,8 @@ struct MetricsAPI: HTTPResponder {
                 return answer
             }
         }
-        return { request.path == "/healthz" ? await health() : await metrics() }
+        // Health is asked for even while a long view is made.
+        return { request.path == "/healthz" ? await health() : await turnstile.enter { await metrics() } }
     }
 
     private func health() async -> ControlAnswer {
