@@ -31,7 +31,7 @@ struct KeepingLog: LogHandler {
 
 /// Waits until `condition` holds; a machine that is busy may take its time.
 func wait(_ what: Comment, until condition: () async throws -> Bool) async throws {
-    let end = ContinuousClock.now + .seconds(30)
+    let end = ContinuousClock.now + .seconds(120)
     while try await !condition() {
         guard ContinuousClock.now < end else {
             Issue.record(what)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Gateway
 
-@Suite("No client holds up another, or more than its share", .timeLimit(.minutes(2)))
+@Suite("No client holds up another, or more than its share", .timeLimit(.minutes(5)))
 struct ControlLimitsTests {
     /// A view that no socket takes at once.
     private static func makeLarge(_ target: FakeTarget) {
@@ -29,7 +29,7 @@ struct ControlLimitsTests {
                 // Their answers have begun, and are not taken.
                 for connection in stuck {
                     var wanted = pollfd(fd: connection.descriptor, events: Int16(POLLIN), revents: 0)
-                    #expect(unsafe poll(&wanted, 1, 20_000) == 1)
+                    #expect(unsafe poll(&wanted, 1, 120_000) == 1)
                 }
                 for _ in 0..<50 {
                     #expect(try RawConnection(path: socket).ask("GET", "/v1/drops").status == 200)
@@ -47,26 +47,31 @@ struct ControlLimitsTests {
         var limits = HTTPLimits()
         limits.requestTime = .milliseconds(200)
         limits.answerTime = .milliseconds(200)
-        limits.idleTime = .milliseconds(400)
         try await ControlRig.run(limits: limits) { rig in
             Self.makeLarge(rig.target)
             let socket = rig.directory.socket
             try await offPool {
                 let headless = try RawConnection(path: socket), bodyless = try RawConnection(path: socket)
-                let stuck = try RawConnection(path: socket), idle = try RawConnection(path: socket)
+                let stuck = try RawConnection(path: socket)
                 headless.send("GET /v1 HTT")
                 bodyless.send("POST /v1/reload HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n{")
                 stuck.send(RawConnection.request("GET", "/v1/routes"))
                 #expect(try headless.receiveToEnd().isEmpty)
                 #expect(try Answer(bodyless.receiveToEnd())?.status == 408)
-                #expect(try idle.receiveToEnd().isEmpty)
                 // By now the server has closed it as well: what was written is all there will be.
                 var hungUp = pollfd(fd: stuck.descriptor, events: 0, revents: 0)
-                #expect(unsafe poll(&hungUp, 1, 20_000) == 1)
+                #expect(unsafe poll(&hungUp, 1, 120_000) == 1)
                 let part = try stuck.receiveToEnd()
                 #expect(part.count > 0 && part.count < 4 << 20)
             }
             #expect(!rig.target.calls.contains { $0.hasPrefix("reload") })
+        }
+        var patient = HTTPLimits()
+        patient.idleTime = .milliseconds(200)
+        try await ControlRig.run(limits: patient) { rig in
+            let socket = rig.directory.socket
+            let said = try await offPool { try RawConnection(path: socket).receiveToEnd() }
+            #expect(said.isEmpty)
         }
     }
 
@@ -176,10 +181,7 @@ struct ControlLimitsTests {
 
     @Test("garbage is answered or closed, and the next client served", arguments: [1, 2, 3] as [UInt64])
     func fuzz(seed: UInt64) async throws {
-        var limits = HTTPLimits()
-        limits.requestTime = .milliseconds(100)
-        limits.idleTime = .milliseconds(100)
-        try await ControlRig.run(limits: limits) { rig in
+        try await ControlRig.run { rig in
             let socket = rig.directory.socket
             try await offPool {
                 var random = SplitMix64(seed: seed)
@@ -197,8 +199,11 @@ struct ControlLimitsTests {
                     }
                     let connection = try RawConnection(path: socket)
                     connection.send(octets)
-                    if Bool.random(using: &random) { connection.finishSending() }
-                    if Int.random(in: 0..<8, using: &random) == 0 { _ = try connection.receive() }
+                    // Half a request and nothing to wait for: closed at once. Otherwise it is left in the middle.
+                    if Bool.random(using: &random) {
+                        connection.finishSending()
+                        _ = try connection.receiveToEnd()
+                    }
                     guard round % 30 == 0 else { continue }
                     // Clients that have left are still counted for a moment.
                     var status = 503

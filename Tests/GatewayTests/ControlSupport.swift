@@ -142,7 +142,8 @@ struct Answer: Sendable {
     }
 }
 
-/// A blocking socket that sends what it is told, right or wrong. Every wait ends after 20 seconds, as an error.
+/// A blocking socket that sends what it is told, right or wrong. Every wait ends after two minutes, as an error:
+/// the tests around may keep all threads busy that the server's work needs.
 final class RawConnection: @unchecked Sendable {
     struct Failure: Error { let step: String, code: Int32 }
 
@@ -173,7 +174,7 @@ final class RawConnection: @unchecked Sendable {
     deinit { close(descriptor) }
 
     private func limitWaits() {
-        var wait = timeval(tv_sec: 20, tv_usec: 0)
+        var wait = timeval(tv_sec: 120, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             unsafe setsockopt(descriptor, SOL_SOCKET, option, &wait, socklen_t(MemoryLayout<timeval>.size))
         }

@@ -1,12 +1,11 @@
 import Foundation
 
-/// Asks a running gateway by its control socket. Every call blocks, for `patience` seconds at most.
+/// Asks a running gateway by its control socket. Every call blocks, for 10 seconds at most.
 public struct ControlClient: Sendable {
-    /// Seconds from the connection to the answer's end.
-    static let patience = 10
-
     /// The socket that is asked.
     public let socketPath: String
+    /// Seconds from the connection to the answer's end.
+    var patience = 10
 
     /// - Parameters:
     ///   - socket: the socket's path, when it is known.
@@ -169,7 +168,7 @@ public struct ControlClient: Sendable {
     private func ask(
         _ method: String, _ path: String, _ body: borrowing [UInt8]
     ) throws(ControlClientError) -> [String: Any] {
-        let connection = try ControlConnection(path: socketPath, seconds: ControlClient.patience)
+        let connection = try ControlConnection(path: socketPath, seconds: patience)
         if !body.isEmpty { try connection.requireTrust() }
         let head = """
             \(method) \(path) HTTP/1.1\r

@@ -5,7 +5,7 @@ public enum ControlClientError: Error, Equatable, CustomStringConvertible, Senda
     /// Nobody listens on the socket, or it is not there.
     case noGateway(path: String, code: Int32)
     /// It did not answer in time.
-    case noAnswer(path: String)
+    case noAnswer(path: String, seconds: Int)
     /// What answers does not speak this API, or broke off.
     case notUnderstood(path: String, what: String)
     /// The process behind the socket is neither root's nor ours; it got no key.
@@ -23,8 +23,8 @@ public enum ControlClientError: Error, Equatable, CustomStringConvertible, Senda
         case .noGateway(let path, let code):
             unsafe "no vpn-gw answers on \(path) (\(String(cString: strerror(code)))): is it running? "
                 + "--socket PATH or --config FILE names another"
-        case .noAnswer(let path):
-            "\(path): no answer within \(ControlClient.patience) seconds; what was asked may still happen"
+        case .noAnswer(let path, let seconds):
+            "\(path): no answer within \(seconds) seconds; what was asked may still happen"
         case .notUnderstood(let path, let what): "\(path): \(what): is this vpn-gw's control socket?"
         case .untrusted(let path, let uid):
             "\(path) is served by uid \(uid), which is neither root nor this user: the key was not sent"

@@ -12,12 +12,14 @@ struct ControlConnection: ~Copyable {
     static let longestReply = 16 << 20
 
     private let path: String
+    private let seconds: Int
     private let descriptor: CInt
     private let end: ContinuousClock.Instant
 
     /// Connects to the socket at `path`; everything up to the answer's end has `seconds`.
     init(path: String, seconds: Int) throws(ControlClientError) {
         self.path = path
+        self.seconds = seconds
         end = .now + .seconds(seconds)
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw .noGateway(path: path, code: errno) }
@@ -28,7 +30,7 @@ struct ControlConnection: ~Copyable {
         guard result == 0 else {
             let code = result == nil ? ENAMETOOLONG : errno
             close(descriptor)
-            throw code == EAGAIN ? .noAnswer(path: path) : .noGateway(path: path, code: code)
+            throw code == EAGAIN ? .noAnswer(path: path, seconds: seconds) : .noGateway(path: path, code: code)
         }
     }
 
@@ -52,7 +54,7 @@ struct ControlConnection: ~Copyable {
             }
             if count < 0 && errno == EINTR { continue }
             if count < 0 && (errno == EPIPE || errno == ECONNRESET) { return }
-            guard count > 0 else { throw .noAnswer(path: path) }
+            guard count > 0 else { throw .noAnswer(path: path, seconds: seconds) }
             start += count
         }
     }
@@ -66,7 +68,7 @@ struct ControlConnection: ~Copyable {
             var wanted = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
             let ready = milliseconds > 0 ? unsafe poll(&wanted, 1, Int32(clamping: milliseconds)) : 0
             if ready < 0 && errno == EINTR { continue }
-            guard ready > 0 else { throw .noAnswer(path: path) }
+            guard ready > 0 else { throw .noAnswer(path: path, seconds: seconds) }
             let count = unsafe memory.withUnsafeMutableBytes { unsafe recv(descriptor, $0.baseAddress, $0.count, 0) }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { break }

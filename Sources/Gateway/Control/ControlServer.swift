@@ -1,19 +1,18 @@
 import Glibc
 import Logging
-import NIOCore
-import NIOPosix
 
-/// The control socket of a running gateway, and `/metrics` beside it, on one thread of their own.
+/// The control socket of a running gateway, and `/metrics` beside it.
 public final class ControlServer: Sendable {
-    private let group: MultiThreadedEventLoopGroup
+    private let server: HTTPServer
+    private let metrics: HTTPServer?
     private let socket: ControlSocket
     /// Where metrics are served; nil when their address was taken or there was none.
-    let metricsPort: Int?
+    var metricsPort: Int? { metrics?.port }
 
-    private init(group: MultiThreadedEventLoopGroup, socket: ControlSocket, metricsPort: Int?) {
-        self.group = group
+    private init(server: HTTPServer, metrics: HTTPServer?, socket: ControlSocket) {
+        self.server = server
+        self.metrics = metrics
         self.socket = socket
-        self.metricsPort = metricsPort
     }
 
     /// Starts to serve.
@@ -38,45 +37,42 @@ public final class ControlServer: Sendable {
     ) async throws -> ControlServer {
         let socket = try ControlSocket(path: socketPath)
         let turnstile = Turnstile()
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let server: HTTPServer
         do {
-            _ = try await HTTPServer.start(
+            server = try await HTTPServer.start(
                 socket: socket.descriptor, limits: limits,
-                responder: ControlAPI(target: target, name: name, ownUser: geteuid(), turnstile: turnstile),
-                on: group.next())
+                responder: ControlAPI(target: target, name: name, ownUser: geteuid(), turnstile: turnstile))
         } catch {
             socket.remove()
-            try? await group.shutdownGracefully()
             throw error
         }
-        var metricsPort: Int?
+        var metrics: HTTPServer?
         if let metricsAddress {
             do {
-                metricsPort = try await startMetrics(
+                metrics = try await startMetrics(
                     metricsAddress, responder: MetricsAPI(target: target, name: name, turnstile: turnstile),
-                    limits: limits, on: group.next())
+                    limits: limits)
             } catch {
                 logger.warning("no metrics: \(metricsAddress) can't be listened on: \(error)")
             }
         }
-        return ControlServer(group: group, socket: socket, metricsPort: metricsPort)
+        return ControlServer(server: server, metrics: metrics, socket: socket)
     }
 
     /// Nil for an address that is none; site files are checked for that.
     private static func startMetrics(
-        _ address: String, responder: MetricsAPI, limits: HTTPLimits, on loop: any EventLoop
-    ) async throws -> Int? {
+        _ address: String, responder: MetricsAPI, limits: HTTPLimits
+    ) async throws -> HTTPServer? {
         let parts = address.split(separator: ":")
         guard parts.count == 2, let port = Int(parts[1]) else { return nil }
-        return try await HTTPServer.start(
-            host: String(parts[0]), port: port, limits: limits, responder: responder, on: loop
-        ).port
+        return try await HTTPServer.start(host: String(parts[0]), port: port, limits: limits, responder: responder)
     }
 
     /// Closes every connection and takes the socket away, unless it is another's by now.
     public func stop() async {
         // First, so that nobody finds a socket that does not answer.
         socket.remove()
-        try? await group.shutdownGracefully()
+        await server.stop()
+        await metrics?.stop()
     }
 }

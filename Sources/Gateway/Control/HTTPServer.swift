@@ -3,12 +3,20 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 
-/// HTTP/1.1 for a few clients, bounded by `HTTPLimits`. All its connections share one thread, which never waits for any
-/// of them.
+/// HTTP/1.1 for a few clients, bounded by `HTTPLimits`. All connections of all servers share one thread, which never
+/// waits for any of them, and stays for the process's life: work for a client may end after its server was stopped.
 final class HTTPServer: Sendable {
-    private let listener: any Channel
+    private typealias Clients = NIOLoopBoundBox<[ObjectIdentifier: any Channel]>
 
-    private init(listener: any Channel) { self.listener = listener }
+    private static let threads = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+
+    private let listener: any Channel
+    private let clients: Clients
+
+    private init(listener: any Channel, clients: Clients) {
+        self.listener = listener
+        self.clients = clients
+    }
 
     /// The TCP port it listens on; nil for a Unix socket.
     var port: Int? { listener.localAddress?.port }
@@ -16,37 +24,47 @@ final class HTTPServer: Sendable {
     /// Serves connections of `socket`, a Unix socket that is bound and does not listen yet, with each peer's
     /// credentials. Takes the descriptor over, also when it throws.
     static func start(
-        socket: CInt, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
+        socket: CInt, limits: HTTPLimits, responder: any HTTPResponder
     ) async throws -> HTTPServer {
-        let bootstrap = bootstrap(knowsPeers: true, limits: limits, responder: responder, on: loop)
-        return HTTPServer(listener: try await bootstrap.withBoundSocket(socket).get())
+        let clients = Clients.makeBoxSendingValue([:], eventLoop: threads.next())
+        let bootstrap = bootstrap(knowsPeers: true, limits: limits, responder: responder, clients)
+        return HTTPServer(listener: try await bootstrap.withBoundSocket(socket).get(), clients: clients)
     }
 
     /// Serves TCP connections to `host` (an address) and `port` (0: any that is free).
     static func start(
-        host: String, port: Int, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
+        host: String, port: Int, limits: HTTPLimits, responder: any HTTPResponder
     ) async throws -> HTTPServer {
-        let bootstrap = bootstrap(knowsPeers: false, limits: limits, responder: responder, on: loop)
+        let clients = Clients.makeBoxSendingValue([:], eventLoop: threads.next())
+        let bootstrap = bootstrap(knowsPeers: false, limits: limits, responder: responder, clients)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-        return HTTPServer(listener: try await bootstrap.bind(host: host, port: port).get())
+        return HTTPServer(listener: try await bootstrap.bind(host: host, port: port).get(), clients: clients)
     }
 
     private static func bootstrap(
-        knowsPeers: Bool, limits: HTTPLimits, responder: any HTTPResponder, on loop: any EventLoop
+        knowsPeers: Bool, limits: HTTPLimits, responder: any HTTPResponder, _ clients: Clients
     ) -> ServerBootstrap {
-        let open = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: loop)
-        return ServerBootstrap(group: loop)
+        ServerBootstrap(group: clients.eventLoop)
             .serverChannelOption(.backlog, value: Int32(limits.connections))
             .childChannelOption(.autoRead, value: false)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelInitializer { channel in
-                guard open.value < limits.connections else { return refuse(channel) }
-                open.value += 1
-                channel.closeFuture.whenComplete { _ in open.value -= 1 }
+                guard clients.value.count < limits.connections else { return refuse(channel) }
+                clients.value[ObjectIdentifier(channel)] = channel
+                channel.closeFuture.whenComplete { _ in clients.value[ObjectIdentifier(channel)] = nil }
                 return peer(of: channel, isKnown: knowsPeers).flatMapThrowing { peer in
                     try install(on: channel, limits: limits, responder: responder, peer: peer)
                 }
             }
+    }
+
+    /// Takes no more clients and closes those that are there.
+    func stop() async {
+        try? await listener.close()
+        let closed = clients.eventLoop.submit { [clients] in
+            for client in clients.value.values { client.close(promise: nil) }
+        }
+        try? await closed.get()
     }
 
     private static func install(
