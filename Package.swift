@@ -26,6 +26,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -48,6 +49,8 @@ let package = Package(
             dependencies: [
                 "SAStore", "DataPlane", "ESP", "Wire", "IPsec", "Capture", "TOMLKit",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ], swiftSettings: overDPDK),
         .executableTarget(
@@ -77,7 +80,8 @@ let package = Package(
             name: "reservation-hammer", dependencies: ["SAStore", "IPsec"], path: "Tests/ReservationHammer",
             swiftSettings: strict),
         .testTarget(name: "CaptureTests", dependencies: ["SeededRandom", "Capture", "Wire"], swiftSettings: strict),
-        .testTarget(name: "GatewayTests", dependencies: ["SeededRandom", "Gateway"], swiftSettings: overDPDK),
+        .testTarget(
+            name: "GatewayTests", dependencies: ["SeededRandom", "Gateway", "vpn-gw"], swiftSettings: overDPDK),
         // Looks at the repository's own text.
         .testTarget(name: "TidyTests", swiftSettings: strict),
     ],

@@ -28,6 +28,12 @@ public struct Failure: Sendable {
         case let error as UsedKeys:
             message = "\(error)"
             exitCode = .configuration
+        case let error as ControlSocketError:
+            message = "\(error)"
+            exitCode = error.exitCode
+        case let error as ControlClientError:
+            message = "\(error)"
+            exitCode = error.exitCode
         case let error as KeyFileError:
             message = "\(error)"
             exitCode = error.exitCode

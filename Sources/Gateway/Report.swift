@@ -39,7 +39,9 @@ public struct Report: Sendable, Encodable {
         case rxPackets, originatedPackets, txPackets, consumedPackets, droppedPackets, inFlightPackets, ports, drops,
             sas
     }
+}
 
+extension Report {
     /// The counts of workers that have stopped, or are polled by the caller.
     public init(_ group: WorkerGroup) {
         let counts = group.counts

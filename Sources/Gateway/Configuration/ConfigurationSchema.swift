@@ -148,7 +148,7 @@ struct ConfigurationSchema: Sendable {
 }
 
 /// The word among `candidates` that is `word` with a typing mistake or two; nil when none is near.
-func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
+public func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
     guard word.utf8.count <= 64 else { return nil }
     var best: (distance: Int, word: String)?
     for candidate in candidates {

@@ -81,7 +81,7 @@ public struct SiteReader: Sendable {
     }
 
     /// The top-level entries of a text.
-    private func parse(
+    func parse(
         _ text: [UInt8], _ lines: LineIndex, path: String
     ) throws(ConfigurationError) -> [String: ConfigurationValue] {
         func refuse(_ line: Int?, _ message: String, hint: String) -> ConfigurationError {

@@ -1,0 +1,114 @@
+import Foundation
+import IPsec
+import Testing
+
+@testable import Gateway
+
+@Suite("docs/CONTROL.md names what the API has")
+struct ControlDocumentationTests {
+    private let page: String
+
+    init() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../docs/CONTROL.md")
+        page = try String(contentsOf: file.standardized, encoding: .utf8)
+    }
+
+    private func expectNamed(_ word: String, _ comment: Comment = "") { #expect(page.contains("`\(word)`"), comment) }
+
+    @Test("every path with its method")
+    func routes() {
+        for route in ControlAPI.Route.allCases { expectNamed("\(route.method.rawValue) \(route.path)") }
+    }
+
+    @Test("every field of every answer, with all that can be absent there", arguments: Sample.views.indices)
+    func fields(index: Int) throws {
+        let answer = ControlAnswer(.ok, json: ControlView.Page(view: Sample.views[index], nextOffset: 1))
+        let object = try JSONSerialization.jsonObject(with: Data(answer.body))
+        let names = Self.names(object)
+        #expect(names.count > 2)
+        for name in names where !Sample.values.contains(name) { expectNamed(name) }
+    }
+
+    @Test("the samples leave no field out")
+    func complete() {
+        for row in Sample.rows {
+            for child in Mirror(reflecting: row).children {
+                let value = Mirror(reflecting: child.value)
+                #expect(value.displayStyle != .optional || value.children.count == 1, "\(child.label ?? "")")
+            }
+        }
+    }
+
+    @Test("every value that is one of a few, every metric and every event")
+    func words() throws {
+        for state in ControlView.Association.State.allCases { #expect(page.contains("\"\(state.rawValue)\"")) }
+        for origin in ControlView.Association.Origin.allCases { #expect(page.contains("\"\(origin.rawValue)\"")) }
+        for wanted in OffloadRequest.Wanted.allCases { #expect(page.contains("\"\(wanted.rawValue)\"")) }
+        for kind in GatewayEvent.Kind.allCases { expectNamed(kind.rawValue) }
+        for variable in GatewayEvent(.reload).environment.map({ $0.prefix { $0 != "=" } }) where variable != "PATH" {
+            expectNamed(String(variable))
+        }
+        let text = MetricsText(
+            report: ControlMetricsTests.report, associations: [Sample.association], counters: ControlCounters(),
+            name: "a")
+        for line in text.text.split(separator: "\n") where !line.hasPrefix("#") {
+            expectNamed(String(line.prefix { $0 != "{" && $0 != " " }))
+        }
+    }
+
+    @Test("the limits")
+    func limits() {
+        let limits = HTTPLimits()
+        for words in [
+            "\(limits.connections) clients at once", "head of \(limits.headOctets >> 10) KiB",
+            "body of \(limits.bodyOctets >> 10) KiB", "\(limits.requestTime.nanoseconds / 1_000_000_000) seconds for a",
+            "and \(limits.answerTime.nanoseconds / 1_000_000_000) for its answer",
+            "\(limits.idleTime.nanoseconds / 1_000_000_000) seconds between", "at most \(ControlAPI.rowLimit) rows",
+            "the first \(MetricsText.associationLimit) SAs", "when \(EventHook.queueLimit) events wait",
+        ] {
+            #expect(page.contains(words), "\(words)")
+        }
+    }
+
+    private static func names(_ value: Any) -> Set<String> {
+        if let object = value as? [String: Any] {
+            return object.reduce(into: Set(object.keys)) { $0.formUnion(names($1.value)) }
+        }
+        return (value as? [Any])?.reduce(into: []) { $0.formUnion(names($1)) } ?? []
+    }
+}
+
+/// A row of each kind with every field set.
+private enum Sample {
+    static let time = ControlTime(secondsSince1970: 0)
+    static let spi = SPI(rawValue: 0x1001)
+    /// Names in the samples that are no field.
+    static let values: Set<String> = ["a-value", "wan", "replayed", "integrity_failed"]
+
+    static let association = ControlView.Association(
+        tunnel: "t", spi: spi, direction: .inbound, path: "software", state: .current, keyFingerprint: "0", worker: 0,
+        packets: 0, octets: 0, sequenceNumber: 0, sequenceNumbersGranted: 0, replayCeiling: 0, replayWindowPackets: 64,
+        notBefore: time, installedAt: time, softLifetimePackets: 0, softLifetimeOctets: 0, softLifetimeSeconds: 0,
+        hardLifetimePackets: 0, hardLifetimeOctets: 0, hardLifetimeSeconds: 0, origin: .file,
+        fallbackPackets: ["a-value": 1])
+    static let policy = ControlView.PolicyEntry(
+        direction: .outbound, position: 0, action: "protect", tunnel: "t", source: "a", destination: "b",
+        ipProtocol: "udp", sourcePorts: "1", destinationPorts: "2", priority: 1, packets: 0)
+    static let port = ControlView.Port(
+        name: "wan", role: "protected", device: "d", driver: "d", mac: "m", link: .up, mtuOctets: 1500,
+        addresses: ["a"],
+        rxPackets: 0, rxOctets: 0, txPackets: 0, txOctets: 0, rxMissed: 0, rxErrors: 0, rxNoBuffers: 0)
+    static let worker = ControlView.Worker(
+        index: 0, core: 1, polls: 2, busyShare: 0.5, handoffQueuePackets: 0, tablesGeneration: 1,
+        blockedNanosecondsMax: 0, associations: 1)
+    static let offload = ControlView.Offload(
+        tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w")
+    static let neighbor = ControlView.Neighbor(port: "wan", address: "a", mac: "m", state: "static", ageSeconds: 1)
+    static let route = ControlView.Route(destination: "a", via: "b", port: "wan", kind: "static")
+
+    static let rows: [any Sendable] = [association, policy, port, worker, offload, neighbor, route]
+    static let views: [ControlView] = [
+        .sa([association]), .spd([policy]), .ports([port]), .workers([worker]), .offload([offload]),
+        .drops([.replayed: 1]), .neighbors([neighbor]), .routes([route]), .report(ControlMetricsTests.report),
+    ]
+}
