@@ -1,7 +1,7 @@
 import IPsec
 
-/// An outbound SA as the store knows it: sequence numbers belong to the key *and* the SPI, because that pair is the SA
-/// that the peer's anti-replay window watches (RFC 4303 section 3.4.3).
+/// An SA as the store knows it: its records belong to the key *and* the SPI, because that pair is the SA that the
+/// peer's anti-replay window watches (RFC 4303 section 3.4.3).
 public struct SAIdentity: Hashable, Sendable {
     /// Names the AES key without giving it away: 64 lowercase hexadecimal digits.
     public let fingerprint: String
@@ -17,9 +17,12 @@ public struct SAIdentity: Hashable, Sendable {
 }
 
 /// 64 lowercase hexadecimal digits: a SHA-256, and no key by mistake.
-func isFingerprint(_ text: String) -> Bool {
-    text.utf8.count == 64
-        && text.utf8.allSatisfy {
-            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains($0)
-        }
+func isFingerprint(_ text: some StringProtocol) -> Bool { text.utf8.count == 64 && isLowercaseHexadecimal(text) }
+
+func isLowercaseHexadecimal(_ text: some StringProtocol) -> Bool {
+    text.utf8.allSatisfy(isLowercaseHexadecimal)
+}
+
+func isLowercaseHexadecimal(_ octet: UInt8) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(octet) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(octet)
 }
