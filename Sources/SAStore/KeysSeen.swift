@@ -9,7 +9,7 @@ struct KeysSeen: ~Copyable, Sendable {
 
     private let path: String
     private let descriptor: CInt
-    private(set) var keys: Set<String>
+    private(set) var keys: Set<KeyName>
     /// Whether the file may end within a line.
     private var isTorn: Bool
 
@@ -29,11 +29,11 @@ struct KeysSeen: ~Copyable, Sendable {
     deinit { close(descriptor) }
 
     /// Puts these on disk, those that are there already excepted.
-    mutating func add(_ fingerprints: some Sequence<String>) throws(StoreError) {
-        let added = Set(fingerprints.lazy.filter { [keys] in !keys.contains($0) })
+    mutating func add(_ names: some Sequence<KeyName>) throws(StoreError) {
+        let added = Set(names).subtracting(keys)
         guard !added.isEmpty else { return }
         var text = isTorn ? "\n" : ""
-        for fingerprint in added { text += fingerprint + "\n" }
+        for key in added { text += key.text + "\n" }
         // Until all of it is known to be there: whatever a failure leaves is written again on a line of its own.
         isTorn = true
         try StateDirectory.write(Array(text.utf8), to: descriptor, path: path)
@@ -42,14 +42,13 @@ struct KeysSeen: ~Copyable, Sendable {
     }
 
     /// What the file in `directory` says; nil where there is none.
-    static func read(in directory: String) throws(StoreError) -> (keys: Set<String>, isTorn: Bool)? {
+    static func read(in directory: String) throws(StoreError) -> (keys: Set<KeyName>, isTorn: Bool)? {
         let path = path(in: directory)
         guard try StateDirectory.fileExists(path) else { return nil }
         let octets = try StateDirectory.read(path)
-        var keys: Set<String> = []
+        var keys: Set<KeyName> = []
         for line in octets.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast() {
-            let text = String(decoding: line, as: UTF8.self)
-            if isFingerprint(text) { keys.insert(text) }
+            if let key = KeyName(String(decoding: line, as: UTF8.self)) { keys.insert(key) }
         }
         return (keys, octets.last.map { $0 != UInt8(ascii: "\n") } ?? false)
     }

@@ -31,18 +31,17 @@ public enum ReservationRequest: Hashable, Sendable {
         return first...(first + min(wanted - 1, limit - first))
     }
 
-    var fingerprint: String {
+    /// Whose numbers. Traps unless something is wanted, and of a key.
+    var key: KeyName {
         switch self {
-        case .sequenceNumbers(_, let sa): sa.fingerprint
-        case .initializationVectors(_, let fingerprint, _): fingerprint
-        }
-    }
-
-    /// Whether the store can serve it: something is wanted, and of a key.
-    var isWellFormed: Bool {
-        switch self {
-        case .sequenceNumbers(let count, _): count > 0
-        case .initializationVectors(let count, let fingerprint, _): count > 0 && isFingerprint(fingerprint)
+        case .sequenceNumbers(let count, let sa):
+            precondition(count > 0, "a count of 0")
+            return sa.key
+        case .initializationVectors(let count, let fingerprint, _):
+            guard count > 0, let key = KeyName(fingerprint) else {
+                preconditionFailure("a count of 0, or no fingerprint")
+            }
+            return key
         }
     }
 }

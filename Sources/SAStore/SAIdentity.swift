@@ -7,22 +7,29 @@ public struct SAIdentity: Hashable, Sendable {
     public let fingerprint: String
     /// The SPI that its packets carry.
     public let spi: SPI
+    /// The fingerprint once more.
+    let key: KeyName
 
     /// The SA with this key and SPI. Traps unless `fingerprint` is 64 lowercase hexadecimal digits.
     public init(fingerprint: String, spi: SPI) {
-        precondition(isFingerprint(fingerprint))
+        guard let key = KeyName(fingerprint) else { preconditionFailure("no fingerprint") }
+        self.init(fingerprint: fingerprint, key: key, spi: spi)
+    }
+
+    init(fingerprint: String, key: KeyName, spi: SPI) {
         self.fingerprint = fingerprint
         self.spi = spi
+        self.key = key
     }
-}
 
-/// 64 lowercase hexadecimal digits: a SHA-256, and no key by mistake.
-func isFingerprint(_ text: some StringProtocol) -> Bool { text.utf8.count == 64 && isLowercaseHexadecimal(text) }
+    /// The same key and SPI.
+    public static func == (left: SAIdentity, right: SAIdentity) -> Bool {
+        left.spi == right.spi && left.key == right.key
+    }
 
-func isLowercaseHexadecimal(_ text: some StringProtocol) -> Bool {
-    text.utf8.allSatisfy(isLowercaseHexadecimal)
-}
-
-func isLowercaseHexadecimal(_ octet: UInt8) -> Bool {
-    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(octet) || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(octet)
+    /// Of both.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(key)
+        hasher.combine(spi)
+    }
 }

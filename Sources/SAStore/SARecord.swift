@@ -29,6 +29,13 @@ public struct SARecord: Hashable, Sendable {
         self.replayCeiling = replayCeiling
     }
 
+    /// How often a gateway can be restarted before the SA's sequence numbers are used up without ESN, if each run takes
+    /// no more than one of the smallest blocks.
+    public var restartsLeft: UInt64 {
+        (ReservationRequest.lastSequenceNumber - min(sequenceReserved, ReservationRequest.lastSequenceNumber))
+            / ReservationRequest.smallestBlock
+    }
+
     static let columns = "fingerprint, spi, installed_at, packets, octets, sequence_reserved, replay_ceiling, checksum"
 
     /// From a row of `columns`, which is only believed with its checksum. Through `DatabaseValue`: GRDB traps when a
@@ -43,11 +50,11 @@ public struct SARecord: Hashable, Sendable {
             guard let value = Int64.fromDatabaseValue(row[column]), value >= 0 else { throw damaged() }
             return UInt64(value)
         }
-        guard isFingerprint(fingerprint), let spi = UInt32.fromDatabaseValue(row[1]),
+        guard let key = KeyName(fingerprint), let spi = UInt32.fromDatabaseValue(row[1]),
             let installedAt = Int64.fromDatabaseValue(row[2])
         else { throw damaged() }
         self.init(
-            identity: SAIdentity(fingerprint: fingerprint, spi: SPI(rawValue: spi)), installedAt: installedAt,
+            identity: SAIdentity(fingerprint: fingerprint, key: key, spi: SPI(rawValue: spi)), installedAt: installedAt,
             packets: try number(3), octets: try number(4), sequenceReserved: try number(5), replayCeiling: try number(6)
         )
         guard Int64.fromDatabaseValue(row[7]) == checksum else { throw damaged() }

@@ -25,6 +25,7 @@ struct StateDirectory: ~Copyable, Sendable {
                 default: throw .inaccessible(path: lockPath, code: errno)
                 }
             }
+            guard StateDirectory.giveToOwner(of: path, lock) else { throw .inaccessible(path: lockPath, code: errno) }
             if !StateDirectory.isCompleted(lock) { try StateDirectory.syncParent(of: path, created: created) }
         } catch {
             StateDirectory.release(lock)
@@ -108,12 +109,19 @@ struct StateDirectory: ~Copyable, Sendable {
         let descriptor = unsafe open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
         guard descriptor >= 0 else { throw .inaccessible(path: file, code: errno) }
         defer { close(descriptor) }
-        // Root repairs what a gateway that is not root must be able to use.
-        guard geteuid() == 0 else { return }
+        guard StateDirectory.giveToOwner(of: path, descriptor) else { throw .inaccessible(path: file, code: errno) }
+    }
+
+    /// Root repairs what a gateway that is not root must be able to use: a file of the directory is its owner's.
+    private static func giveToOwner(of directory: String, _ descriptor: CInt) -> Bool {
+        guard geteuid() == 0 else { return true }
         var status = stat()
-        guard unsafe stat(path, &status) == 0, fchown(descriptor, status.st_uid, status.st_gid) == 0 else {
-            throw .inaccessible(path: file, code: errno)
-        }
+        return unsafe stat(directory, &status) == 0 && fchown(descriptor, status.st_uid, status.st_gid) == 0
+    }
+
+    /// Gives a file another name, which is on disk when the directory is synced next.
+    static func rename(_ path: String, to other: String) throws(StoreError) {
+        guard unsafe Glibc.rename(path, other) == 0 else { throw .inaccessible(path: path, code: errno) }
     }
 
     /// All of a file's octets. Throws `.inaccessible`, with EFBIG when it has more than `limit`.

@@ -1,5 +1,4 @@
 import GRDB
-import IPsec
 
 extension StateStore {
     /// The fingerprints of all keys that were ever used from this directory or burned in it; none where there is no
@@ -8,19 +7,13 @@ extension StateStore {
     /// Looks in from outside: takes no lock, creates no store, and a gateway may be running. Throws what the
     /// initializer throws for the file, not what it throws for the lock, the machine and the clock.
     public static func knownFingerprints(directory: String) throws(StoreError) -> Set<String> {
-        try look(directory, else: []) { _, _, keys in keys.used.union(keys.burned) }
+        try look(directory, else: []) { _, _, records in Set(records.keys.map(\.text)) }
     }
 
     /// The records of all SAs that this directory ever had, by fingerprint and SPI; none where there is no store. Looks
     /// in from outside as `knownFingerprints` does, and throws the same.
     public static func inspect(directory: String) throws(StoreError) -> [SARecord] {
-        try look(directory, else: []) { db, path, _ in
-            var records: [SARecord] = []
-            let rows = try Row.fetchCursor(
-                db, sql: "SELECT \(SARecord.columns) FROM security_associations ORDER BY fingerprint, spi")
-            while let row = try rows.next() { records.append(try SARecord(row, path: path)) }
-            return records
-        }
+        try look(directory, else: []) { _, _, records in records.sorted }
     }
 
     /// The last `count` entries of the audit table, oldest first; none where there is no store. Looks in from outside
@@ -39,7 +32,7 @@ extension StateStore {
     }
 
     private static func look<Result>(
-        _ directory: String, else nothing: Result, _ body: (Database, _ path: String, StoredKeys) throws -> Result
+        _ directory: String, else nothing: Result, _ body: (Database, _ path: String, StoredRecords) throws -> Result
     ) throws(StoreError) -> Result {
         let file = file(in: directory)
         let isCompleted = try StateDirectory.isCompleted(directory)

@@ -20,8 +20,7 @@ public final class StateStore: Sendable {
     let queue: DatabaseQueue
     private let path: String
     private let keysSeen: Mutex<KeysSeen>
-    /// Keys that no site may use any more.
-    private let burned: Set<String>
+    private let records: Mutex<StoredRecords>
     private let tally = Mutex(Written())
 
     /// Opens or creates `<directory>/sa-store.sqlite`. The directory is created with mode 0700 when missing (its parent
@@ -63,10 +62,9 @@ public final class StateStore: Sendable {
                 return stored
             }
             var keys = try KeysSeen(in: directory)
-            try keys.add(stored.used)
-            try keys.add(stored.burned)
+            try keys.add(stored.keys)
             keysSeen = Mutex(keys)
-            burned = stored.burned
+            records = Mutex(stored)
             try directory.sync()
             if !directory.isCompleted { try directory.markCompleted() }
         } catch {
@@ -93,9 +91,8 @@ public final class StateStore: Sendable {
     /// Throws `.usedKeys` when `state reset` burned one of the keys, and when the disk does not take it: then no SA
     /// has a new record.
     public func open(_ sas: [SAIdentity], now: Int64) throws(StoreError) -> [SARecord] {
-        try prepare(sas.map(\.fingerprint))
-        return try write(now: now, count: sas.count) { records in
-            try sas.map { try records.record(of: $0) }
+        try write(sas.map(\.key), now: now) { records, changes in
+            sas.map { records.record(of: $0, now: now, &changes) }
         }
     }
 
@@ -109,13 +106,14 @@ public final class StateStore: Sendable {
     /// Throws when the disk does not take it, and for burned keys: then nothing of the round counts. Traps on a count
     /// of 0 and on a fingerprint that is not 64 lowercase hexadecimal digits.
     public func commit(_ round: StoreRound, now: Int64) throws(StoreError) -> [ClosedRange<UInt64>?] {
-        for request in round.reservations { precondition(request.isWellFormed, "a count of 0, or no fingerprint") }
-        try prepare(round.fingerprints)
-        return try write(now: now, count: round.reservations.count) { records in
-            let blocks = try round.reservations.map { try records.reserve($0) }
-            for ceiling in round.ceilings { try records.update(ceiling.sa) { $0.replayCeiling = ceiling.ceiling } }
+        let keys = round.keys
+        return try write(keys, now: now) { records, changes in
+            let blocks = zip(round.reservations, keys).map { records.reserve($0, key: $1, now: now, &changes) }
+            for ceiling in round.ceilings {
+                records.update(ceiling.sa, now: now, &changes) { $0.replayCeiling = ceiling.ceiling }
+            }
             for usage in round.usage {
-                try records.update(usage.sa) { record in
+                records.update(usage.sa, now: now, &changes) { record in
                     record.packets = max(record.packets, usage.packets)
                     record.octets = max(record.octets, usage.octets)
                 }
@@ -137,30 +135,30 @@ public final class StateStore: Sendable {
         }
     }
 
-    /// Refuses keys that are burned, and puts those that are new into keys-seen: before anything is granted to them.
-    private func prepare(_ fingerprints: [String]) throws(StoreError) {
-        if !burned.isEmpty {
-            let refused = Set(fingerprints).intersection(burned)
-            guard refused.isEmpty else { throw .usedKeys(fingerprints: refused.sorted()) }
-        }
-        try keysSeen.withLock { keys throws(StoreError) in try keys.add(fingerprints) }
-    }
-
-    /// One transaction over the records that `body` asks for.
+    /// One transaction with the changes that `body` makes to records of these keys. Keys that are burned are refused;
+    /// those that are new are in keys-seen before anything is granted to them.
     private func write<Result>(
-        now: Int64, count: Int, _ body: (inout StoredRecords) throws -> Result
+        _ keys: [KeyName], now: Int64, _ body: (StoredRecords, inout StoredRecords.Changes) -> Result
     ) throws(StoreError) -> Result {
         do {
-            let (result, isChanged) = try queue.write { db in
-                var records = try StoredRecords(db, path: path, now: now, count: count)
-                let result = try body(&records)
-                guard records.isChanged else { return (result, false) }
-                try records.write(db)
-                try advanceClock(db, to: now)
-                return (result, true)
+            return try records.withLock { records in
+                if !records.burned.isEmpty {
+                    let refused = records.burned.intersection(keys)
+                    guard refused.isEmpty else { throw StoreError.usedKeys(fingerprints: refused.sorted().map(\.text)) }
+                }
+                try keysSeen.withLock { try $0.add(keys) }
+                // No more rows than keys are named; a round for many SAs names each at least once.
+                var changes = StoredRecords.Changes(associations: keys.count, vectors: keys.count)
+                let result = body(records, &changes)
+                guard !changes.isEmpty else { return result }
+                try queue.write { [records] db in
+                    try records.write(changes, db)
+                    try advanceClock(db, to: now)
+                }
+                records.apply(changes)
+                try count()
+                return result
             }
-            if isChanged { try self.count() }
-            return result
         } catch {
             throw StoreError(error, path: path)
         }

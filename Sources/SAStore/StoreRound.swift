@@ -15,10 +15,8 @@ public struct StoreRound: Sendable {
     /// Whether there is nothing to do.
     public var isEmpty: Bool { reservations.isEmpty && ceilings.isEmpty && usage.isEmpty }
 
-    /// Of every SA and key in it.
-    var fingerprints: [String] {
-        reservations.map(\.fingerprint) + ceilings.map(\.sa.fingerprint) + usage.map(\.sa.fingerprint)
-    }
+    /// Of every request, ceiling and usage in it, in this order.
+    var keys: [KeyName] { reservations.map(\.key) + ceilings.map(\.sa.key) + usage.map(\.sa.key) }
 }
 
 /// Where the inbound window of an SA starts after a restart: no number up to it is accepted again then.

@@ -33,8 +33,8 @@ enum StoreSchema {
         }
     }
 
-    private static let fingerprint =
-        "fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 64 AND fingerprint NOT GLOB '*[^0-9a-f]*')"
+    /// No key by mistake: those have 40 digits.
+    private static let fingerprint = "fingerprint TEXT NOT NULL CHECK (length(fingerprint) = 64)"
 
     private static let tables: [Object] = [
         // One row a key: the highest IV that was ever given out.
@@ -134,8 +134,8 @@ enum StoreSchema {
     }
 
     /// Throws unless the file is ours, of this version, and undamaged down to each row. Changes nothing in it. Returns
-    /// what its rows say that its caller needs before anything else.
-    static func verify(_ db: Database, path: String) throws -> StoredKeys {
+    /// its rows.
+    static func verify(_ db: Database, path: String) throws -> StoredRecords {
         guard try Int.fetchOne(db, sql: "PRAGMA application_id") == applicationID else {
             throw StoreError.foreignFile(path: path)
         }
@@ -153,7 +153,7 @@ enum StoreSchema {
         guard present.count == objects.count, Set(present) == Set(objects) else {
             throw StoreError.damaged(path: path, detail: "its tables are not those of schema \(version)")
         }
-        return try StoredKeys(db, path: path)
+        return try StoredRecords(db, path: path)
     }
 
     /// Through `DatabaseValue`: GRDB traps when a value of a damaged file is not of the type that one asks for.

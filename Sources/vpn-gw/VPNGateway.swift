@@ -6,7 +6,7 @@ struct VPNGateway: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vpn-gw",
         abstract: "A userspace IPsec gateway over DPDK.",
-        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self, Keygen.self],
+        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self, Keygen.self, StateCommand.self],
         defaultSubcommand: Run.self)
 
     static func main() async {
