@@ -52,10 +52,11 @@ public enum StateReport {
                 "\(reset.burnedKeys) key(s) were used here and are refused from now on: "
                     + "make new ones for both ends with `vpn-gw keygen`")
         } else {
-            lines.append(
-                "NOTHING TELLS WHICH KEYS WERE USED HERE. No key that this gateway ever had may be used again:")
-            lines.append("a nonce that repeats gives away its packets and lets others forge more. Make new keys for ")
-            lines[lines.count - 1] += "both ends of every tunnel with `vpn-gw keygen` before the next start"
+            lines += [
+                "NOTHING TELLS WHICH KEYS WERE USED HERE. No key that this gateway ever had may be used again:",
+                "a nonce that repeats gives away its packets and lets others forge more. Make new keys for both ends",
+                "of every tunnel with `vpn-gw keygen` before the next start",
+            ]
         }
         for file in reset.unreadable {
             lines.append(
