@@ -111,14 +111,17 @@ public final class ForwardingTables: @unchecked Sendable {
             outbound.append(
                 OutboundAssociationReference(
                     OutboundSecurityAssociation(
-                        key: keys.expand(tunnel.outbound.key), spi: tunnel.outbound.spi, local: tunnel.localAddress,
+                        key: keys.expand(tunnel.children[0].outbound.key), spi: tunnel.children[0].outbound.spi,
+                        local: tunnel.localAddress,
                         remote: tunnel.remoteAddress, nextHop: nextHop, innerMTU: tunnel.innerMTUOctets,
                         owner: index % workers)))
             inbound.append(
                 InboundAssociationReference(
                     InboundSecurityAssociation(
-                        key: keys.expand(tunnel.inbound.key), local: tunnel.localAddress, remote: tunnel.remoteAddress,
-                        replayWindow: tunnel.inbound.replayWindowPackets, tunnel: index, owner: index % workers)))
+                        key: keys.expand(tunnel.children[0].inbound.key), local: tunnel.localAddress,
+                        remote: tunnel.remoteAddress,
+                        replayWindow: tunnel.children[0].inbound.replayWindowPackets, tunnel: index,
+                        owner: index % workers)))
         }
         self.keys = keys
         self.outbound = outbound
@@ -164,9 +167,9 @@ public final class ForwardingTables: @unchecked Sendable {
         while capacity < topology.tunnels.count * 4 { capacity *= 2 }
         var slots = [SADSlot](repeating: SADSlot(spi: 0, association: nil), count: capacity)
         for (tunnel, association) in zip(topology.tunnels, inbound) {
-            var index = SADView.start(tunnel.inbound.spi.rawValue, mask: capacity - 1)
+            var index = SADView.start(tunnel.children[0].inbound.spi.rawValue, mask: capacity - 1)
             while slots[index].association != nil { index = (index + 1) & (capacity - 1) }
-            slots[index] = SADSlot(spi: tunnel.inbound.spi.rawValue, association: association)
+            slots[index] = SADSlot(spi: tunnel.children[0].inbound.spi.rawValue, association: association)
         }
         return FixedArray(slots)
     }

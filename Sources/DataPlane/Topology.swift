@@ -101,7 +101,25 @@ public struct Topology: Sendable {
         }
     }
 
-    /// A tunnel: one SA each way and the subnets they join.
+    /// A pair of SAs of a tunnel, one each way: its first keys, or those that follow.
+    public struct Child: Sendable {
+        /// When both ends begin to send under it, in seconds since 1970; nil when nobody has said. It is accepted from
+        /// the beginning, because clocks differ.
+        public var notBefore: Int64?
+        /// The SA towards the peer.
+        public var outbound: Outbound
+        /// The SA from the peer.
+        public var inbound: Inbound
+
+        /// A pair.
+        public init(notBefore: Int64? = nil, outbound: Outbound, inbound: Inbound) {
+            self.notBefore = notBefore
+            self.outbound = outbound
+            self.inbound = inbound
+        }
+    }
+
+    /// A tunnel: the subnets it joins and the SAs it does so with.
     public struct Tunnel: Sendable {
         /// The name in the site.
         public var name: String
@@ -113,25 +131,25 @@ public struct Topology: Sendable {
         public var localSubnets: [IPv4Prefix]
         /// Inner addresses on the peer's side.
         public var remoteSubnets: [IPv4Prefix]
-        /// The SA towards the peer.
-        public var outbound: Outbound
-        /// The SA from the peer.
-        public var inbound: Inbound
+        /// At least one, in the order in which they follow each other.
+        public var children: [Child]
+        /// Of each of its SAs.
+        public var lifetime: Lifetime
         /// Largest inner packet that fits the way to the remote address, in octets.
         public var innerMTUOctets: Int
 
         /// A tunnel.
         public init(
             name: String, localAddress: IPv4Address, remoteAddress: IPv4Address, localSubnets: [IPv4Prefix],
-            remoteSubnets: [IPv4Prefix], outbound: Outbound, inbound: Inbound, innerMTUOctets: Int
+            remoteSubnets: [IPv4Prefix], children: [Child], lifetime: Lifetime = Lifetime(), innerMTUOctets: Int
         ) {
             self.name = name
             self.localAddress = localAddress
             self.remoteAddress = remoteAddress
             self.localSubnets = localSubnets
             self.remoteSubnets = remoteSubnets
-            self.outbound = outbound
-            self.inbound = inbound
+            self.children = children
+            self.lifetime = lifetime
             self.innerMTUOctets = innerMTUOctets
         }
     }

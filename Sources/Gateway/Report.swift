@@ -65,14 +65,14 @@ public struct Report: Sendable, Encodable {
             [
                 pair.0.with { association in
                     Association(
-                        tunnel: tunnel.name, spi: tunnel.outbound.spi.description, direction: "outbound",
+                        tunnel: tunnel.name, spi: tunnel.children[0].outbound.spi.description, direction: "outbound",
                         packets: association.packets.load(ordering: .relaxed),
                         octets: association.octets.load(ordering: .relaxed),
                         sequenceNumber: association.sequenceNumber.load(ordering: .relaxed))
                 },
                 pair.1.with { association in
                     Association(
-                        tunnel: tunnel.name, spi: tunnel.inbound.spi.description, direction: "inbound",
+                        tunnel: tunnel.name, spi: tunnel.children[0].inbound.spi.description, direction: "inbound",
                         packets: association.packets.load(ordering: .relaxed),
                         octets: association.octets.load(ordering: .relaxed), sequenceNumber: association.window.highest)
                 },

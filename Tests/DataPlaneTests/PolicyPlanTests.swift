@@ -169,7 +169,9 @@ extension OnDPDK {
                 let back = Packet.IPv4(source: there, destination: 0x0a00_0009)
                 let outbound = unsafe verdict(packet, tables.outboundPolicies, mbuf)
                 let inbound = unsafe verdict(back, tables.inboundPolicies, mbuf)
-                let found = sad.find(tunnels[number].inbound.spi.rawValue).map { $0.with { Int($0.tunnel) } }
+                let found = sad.find(tunnels[number].children[0].inbound.spi.rawValue).map {
+                    $0.with { Int($0.tunnel) }
+                }
                 guard outbound.action == .protect, outbound.tunnel == number, inbound.tunnel == number, found == number
                 else {
                     Issue.record("tunnel \(number): \(outbound), \(inbound), \(String(describing: found))")

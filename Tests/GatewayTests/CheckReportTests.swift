@@ -9,8 +9,10 @@ struct CheckReportTests {
     func text() throws {
         let reading = try readSite(goodSite)
         let report = CheckReport(site: reading.site, problems: reading.problems)
-        let fingerprints = reading.site.topology.tunnels.flatMap { [$0.outbound.key, $0.inbound.key] }
-            .map { String($0.fingerprint.description.prefix(16)) }
+        let fingerprints = reading.site.topology.tunnels.flatMap {
+            [$0.children[0].outbound.key, $0.children[0].inbound.key]
+        }
+        .map { String($0.fingerprint.description.prefix(16)) }
         let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
         #expect(lines[0].contains("warning: tunnel[0]: static keys"))
         let expected = """

@@ -25,10 +25,11 @@ struct SiteReaderTests {
         #expect(site.topology.routes.map(\.port) == [1])
         #expect(site.topology.neighbors.first?.mac == MACAddress(rawValue: 0x0200_0000_00fe))
         #expect(site.topology.tunnels.map(\.innerMTUOctets) == [1446, 1446])
-        #expect(site.topology.tunnels.map(\.outbound.spi.rawValue) == [0x1001, 0x1002])
-        #expect(site.topology.tunnels.map(\.inbound.replayWindowPackets) == [2048, 1024])
+        #expect(site.topology.tunnels.map(\.children[0].outbound.spi.rawValue) == [0x1001, 0x1002])
+        #expect(site.topology.tunnels.map(\.children[0].inbound.replayWindowPackets) == [2048, 1024])
         #expect(
-            site.topology.tunnels[0].outbound.key.fingerprint == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+            site.topology.tunnels[0].children[0].outbound.key.fingerprint
+                == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
         #expect(site.topology.policies.map(\.action) == [.bypass, .protect(tunnel: 1)])
         #expect(
             site.topology.policies[0].selector.destinationPorts == 500...510
@@ -198,7 +199,7 @@ struct SiteReaderTests {
         let files = MemoryFiles(files: ["/etc/vpn-gw/keys/out.key": (TestKeys.first + end, 0o400)])
         let reading = try readSite(SiteReaderTests.withKeyFile, mode: .run, files: files)
         #expect(
-            reading.site.topology.tunnels[0].outbound.key.fingerprint
+            reading.site.topology.tunnels[0].children[0].outbound.key.fingerprint
                 == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
     }
 

@@ -28,15 +28,21 @@ struct BenchSite {
                 Topology.Tunnel(
                     name: "bench-\(index)", localAddress: BenchSite.nearAddress, remoteAddress: BenchSite.farAddress,
                     localSubnets: [hosts], remoteSubnets: [block],
-                    outbound: Topology.Outbound(spi: thereSPI, key: there),
-                    inbound: Topology.Inbound(spi: backSPI, key: back, replayWindowPackets: 1024),
+                    children: [
+                        Topology.Child(
+                            outbound: Topology.Outbound(spi: thereSPI, key: there),
+                            inbound: Topology.Inbound(spi: backSPI, key: back, replayWindowPackets: 1024))
+                    ],
                     innerMTUOctets: BenchSite.mtuOctets - 80))
             far.append(
                 Topology.Tunnel(
                     name: "bench-\(index)", localAddress: BenchSite.farAddress, remoteAddress: BenchSite.nearAddress,
                     localSubnets: [block], remoteSubnets: [hosts],
-                    outbound: Topology.Outbound(spi: backSPI, key: back),
-                    inbound: Topology.Inbound(spi: thereSPI, key: there, replayWindowPackets: 1024),
+                    children: [
+                        Topology.Child(
+                            outbound: Topology.Outbound(spi: backSPI, key: back),
+                            inbound: Topology.Inbound(spi: thereSPI, key: there, replayWindowPackets: 1024))
+                    ],
                     innerMTUOctets: BenchSite.mtuOctets - 80))
         }
         let beyond = IPv4Prefix(containing: BenchSite.destination(tunnel: 0), length: 10)

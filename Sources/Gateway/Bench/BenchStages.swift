@@ -26,10 +26,11 @@ struct BenchStages {
         guard var keys = ExpandedKeys(capacity: 1), var crypto = SoftwareGCM() else {
             throw DataPlaneError.noCrypto
         }
-        let key = keys.expand(tunnel.outbound.key)
+        let key = keys.expand(tunnel.children[0].outbound.key)
         let sending = OutboundAssociationReference(
             OutboundSecurityAssociation(
-                key: key, spi: tunnel.outbound.spi, local: tunnel.localAddress, remote: tunnel.remoteAddress,
+                key: key, spi: tunnel.children[0].outbound.spi, local: tunnel.localAddress,
+                remote: tunnel.remoteAddress,
                 nextHop: 0,
                 innerMTU: tunnel.innerMTUOctets, owner: 0))
         let receiving = InboundAssociationReference(

@@ -161,12 +161,13 @@ extension CheckReport.Tunnel {
         remoteSubnets = tunnel.remoteSubnets.map(\.description)
         innerMtuOctets = tunnel.innerMTUOctets
         outbound = CheckReport.Association(
-            spi: tunnel.outbound.spi.description,
-            keyFingerprint: String(tunnel.outbound.key.fingerprint.description.prefix(16)), replayWindowPackets: nil)
+            spi: tunnel.children[0].outbound.spi.description,
+            keyFingerprint: String(tunnel.children[0].outbound.key.fingerprint.description.prefix(16)),
+            replayWindowPackets: nil)
         inbound = CheckReport.Association(
-            spi: tunnel.inbound.spi.description,
-            keyFingerprint: String(tunnel.inbound.key.fingerprint.description.prefix(16)),
-            replayWindowPackets: tunnel.inbound.replayWindowPackets)
+            spi: tunnel.children[0].inbound.spi.description,
+            keyFingerprint: String(tunnel.children[0].inbound.key.fingerprint.description.prefix(16)),
+            replayWindowPackets: tunnel.children[0].inbound.replayWindowPackets)
         lifetimeSecondsSmallest = SALifetime.seconds(inner: SALifetime.smallestInnerOctets)
         lifetimeSecondsLargest = SALifetime.seconds(inner: tunnel.innerMTUOctets)
     }

@@ -122,9 +122,13 @@ final class SiteBuilder {
         else { return nil }
         return Topology.Tunnel(
             name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
-            remoteSubnets: draft.remoteSubnets, outbound: Topology.Outbound(spi: outboundSPI, key: outboundKey.key),
-            inbound: Topology.Inbound(
-                spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets),
+            remoteSubnets: draft.remoteSubnets,
+            children: [
+                Topology.Child(
+                    outbound: Topology.Outbound(spi: outboundSPI, key: outboundKey.key),
+                    inbound: Topology.Inbound(
+                        spi: inboundSPI, key: inboundKey.key, replayWindowPackets: inbound.replayWindowPackets))
+            ],
             innerMTUOctets: innerMTU)
     }
 

@@ -75,10 +75,11 @@ final class NumberKeeper: Sendable {
     }
 
     private func requests(for tunnel: Topology.Tunnel, floor: UInt64) -> [ReservationRequest] {
-        let fingerprint = tunnel.outbound.key.fingerprint.description
+        let fingerprint = tunnel.children[0].outbound.key.fingerprint.description
         return [
             .sequenceNumbers(
-                count: NumberKeeper.blockCount, sa: SAIdentity(fingerprint: fingerprint, spi: tunnel.outbound.spi)),
+                count: NumberKeeper.blockCount,
+                sa: SAIdentity(fingerprint: fingerprint, spi: tunnel.children[0].outbound.spi)),
             .initializationVectors(count: NumberKeeper.blockCount, fingerprint: fingerprint, floor: floor),
         ]
     }

@@ -30,7 +30,9 @@ extension Replay {
         let known = try StateStore.knownFingerprints(directory: site.gateway.stateDirectory)
         guard !known.isEmpty else { return [] }
         return site.topology.tunnels.filter { tunnel in
-            [tunnel.outbound.key, tunnel.inbound.key].contains { known.contains($0.fingerprint.description) }
+            tunnel.children.flatMap { [$0.outbound.key, $0.inbound.key] }.contains {
+                known.contains($0.fingerprint.description)
+            }
         }.map(\.name)
     }
 }

@@ -90,7 +90,7 @@ enum PropertySite {
         case 50:
             let isTunnel = site.tunnels.contains {
                 $0.localAddress.rawValue == source && $0.remoteAddress.rawValue == destination
-                    && $0.outbound.spi.rawValue == Packet.uint32(body, at: 0)
+                    && $0.children[0].outbound.spi.rawValue == Packet.uint32(body, at: 0)
             }
             return isTunnel ? nil : "ESP of no tunnel"
         case 1:

@@ -42,9 +42,12 @@ func tunnel(
     return Topology.Tunnel(
         name: "t\(number)", localAddress: local, remoteAddress: remote, localSubnets: localSubnets,
         remoteSubnets: remoteSubnets,
-        outbound: Topology.Outbound(
-            spi: SPI(rawValue: isReversed ? back : there), key: isReversed ? backKey : thereKey),
-        inbound: Topology.Inbound(
-            spi: SPI(rawValue: isReversed ? there : back), key: isReversed ? thereKey : backKey,
-            replayWindowPackets: window), innerMTUOctets: innerMTU)
+        children: [
+            Topology.Child(
+                outbound: Topology.Outbound(
+                    spi: SPI(rawValue: isReversed ? back : there), key: isReversed ? backKey : thereKey),
+                inbound: Topology.Inbound(
+                    spi: SPI(rawValue: isReversed ? there : back), key: isReversed ? thereKey : backKey,
+                    replayWindowPackets: window))
+        ], innerMTUOctets: innerMTU)
 }
