@@ -31,9 +31,12 @@ public struct SARecord: Hashable, Sendable {
 
     /// How often a gateway can be restarted before the SA's sequence numbers are used up without ESN, if each run takes
     /// no more than one of the smallest blocks.
-    public var restartsLeft: UInt64 {
-        (ReservationRequest.lastSequenceNumber - min(sequenceReserved, ReservationRequest.lastSequenceNumber))
-            / ReservationRequest.smallestBlock
+    public var restartsLeft: UInt64 { SARecord.restartsLeft(behind: sequenceReserved) }
+
+    /// The same for an SA of which the numbers up to `reserved` are.
+    public static func restartsLeft(behind reserved: UInt64) -> UInt64 {
+        let last = ReservationRequest.lastSequenceNumber
+        return (last - min(reserved, last)) / ReservationRequest.smallestBlock
     }
 
     static let columns = "fingerprint, spi, installed_at, packets, octets, sequence_reserved, replay_ceiling, checksum"

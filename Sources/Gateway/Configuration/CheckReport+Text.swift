@@ -66,23 +66,24 @@ extension CheckReport {
         let smallest = SALifetime.text(tunnel.lifetimeSecondsSmallest)
         let largest = SALifetime.text(tunnel.lifetimeSecondsLargest)
         return ["", "tunnel \(tunnel.name)"]
-            + table([
-                ["addresses", "\(tunnel.localAddress) to \(tunnel.remoteAddress)"],
-                ["local subnets", tunnel.localSubnets.joined(separator: ", ")],
-                ["remote subnets", tunnel.remoteSubnets.joined(separator: ", ")],
-                ["inner MTU", "\(tunnel.innerMtuOctets) octets"],
-                ["outbound SA", "SPI \(tunnel.outbound.spi), key \(tunnel.outbound.keyFingerprint)"],
+            + table(
                 [
-                    "inbound SA",
-                    "SPI \(tunnel.inbound.spi), key \(tunnel.inbound.keyFingerprint), replay window "
-                        + "\(tunnel.inbound.replayWindowPackets ?? 0) packets",
-                ],
-                [
-                    "an SA lasts",
-                    "\(smallest) at 10 GbE line rate of 64-octet frames, "
-                        + "\(largest) of \(tunnel.innerMtuOctets)-octet packets",
-                ],
-            ])
+                    ["addresses", "\(tunnel.localAddress) to \(tunnel.remoteAddress)"],
+                    ["local subnets", tunnel.localSubnets.joined(separator: ", ")],
+                    ["remote subnets", tunnel.remoteSubnets.joined(separator: ", ")],
+                    ["inner MTU", "\(tunnel.innerMtuOctets) octets"],
+                    ["outbound SA", "SPI \(tunnel.outbound.spi), key \(tunnel.outbound.keyFingerprint)"],
+                    [
+                        "inbound SA",
+                        "SPI \(tunnel.inbound.spi), key \(tunnel.inbound.keyFingerprint), replay window "
+                            + "\(tunnel.inbound.replayWindowPackets ?? 0) packets",
+                    ],
+                    [
+                        "an SA lasts",
+                        "\(smallest) at 10 GbE line rate of 64-octet frames, "
+                            + "\(largest) of \(tunnel.innerMtuOctets)-octet packets",
+                    ],
+                ] + (tunnel.outbound.restartsText.map { [["restarts left", $0]] } ?? []))
     }
 
     private static func section(_ title: String, _ rows: [[String]]) -> [String] {
