@@ -39,17 +39,21 @@ public struct Failure: Sendable {
             exitCode = error.exitCode
         case let error as StoreError:
             message = "state store: \(error)"
-            if case .inaccessible(_, let code) = error, code == EACCES || code == EPERM {
-                exitCode = .noPermission
-            } else {
-                exitCode = .io
-            }
+            exitCode = Failure.exitCode(of: error)
         case let error as DataPlaneError:
             message = Failure.describe(error)
             exitCode = Failure.exitCode(of: error)
         default:
             message = "unexpected: \(error)"
             exitCode = .software
+        }
+    }
+
+    private static func exitCode(of error: StoreError) -> ExitCode {
+        switch error {
+        case .inaccessible(_, let code) where code == EACCES || code == EPERM: .noPermission
+        case .noStore: .noInput
+        default: .io
         }
     }
 

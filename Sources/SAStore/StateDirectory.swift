@@ -25,6 +25,7 @@ struct StateDirectory: ~Copyable, Sendable {
                 default: throw .inaccessible(path: lockPath, code: errno)
                 }
             }
+            guard StateDirectory.giveToOwner(of: path, lock) else { throw .inaccessible(path: lockPath, code: errno) }
             if !StateDirectory.isCompleted(lock) { try StateDirectory.syncParent(of: path, created: created) }
         } catch {
             StateDirectory.release(lock)
@@ -102,11 +103,67 @@ struct StateDirectory: ~Copyable, Sendable {
         return false
     }
 
-    /// Creates an empty file for its owner alone, where there is none. SQLite gives its -wal and -shm the same mode.
-    static func createFile(_ path: String) throws(StoreError) {
-        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    /// Creates an empty file in it for its owner alone, where there is none. SQLite gives its -wal and -shm the same
+    /// mode and owner.
+    func createFile(_ file: String) throws(StoreError) {
+        let descriptor = unsafe open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw .inaccessible(path: file, code: errno) }
+        defer { close(descriptor) }
+        guard StateDirectory.giveToOwner(of: path, descriptor) else { throw .inaccessible(path: file, code: errno) }
+    }
+
+    /// Root repairs what a gateway that is not root must be able to use: a file of the directory is its owner's.
+    private static func giveToOwner(of directory: String, _ descriptor: CInt) -> Bool {
+        guard geteuid() == 0 else { return true }
+        var status = stat()
+        return unsafe stat(directory, &status) == 0 && fchown(descriptor, status.st_uid, status.st_gid) == 0
+    }
+
+    /// Gives a file another name, which is on disk when the directory is synced next.
+    static func rename(_ path: String, to other: String) throws(StoreError) {
+        guard unsafe Glibc.rename(path, other) == 0 else { throw .inaccessible(path: path, code: errno) }
+    }
+
+    /// All of a file's octets. Throws `.inaccessible`, with EFBIG when it has more than `limit`.
+    static func read(_ path: String, limit: Int = .max) throws(StoreError) -> [UInt8] {
+        var octets: [UInt8] = []
+        var tooLong = false
+        try scan(path) { block in
+            guard octets.count + block.count <= limit else {
+                tooLong = true
+                return
+            }
+            octets += block
+        }
+        if tooLong { throw .inaccessible(path: path, code: EFBIG) }
+        return octets
+    }
+
+    /// Gives `body` the file's octets from its beginning to its end, at most 64 KiB at a time.
+    static func scan(_ path: String, _ body: (ArraySlice<UInt8>) -> Void) throws(StoreError) {
+        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw .inaccessible(path: path, code: errno) }
-        close(descriptor)
+        defer { close(descriptor) }
+        var block = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = unsafe Glibc.read(descriptor, &block, block.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw .inaccessible(path: path, code: errno) }
+            if count == 0 { return }
+            body(block[..<count])
+        }
+    }
+
+    /// Writes all of `octets` at the file's end and waits for the disk.
+    static func write(_ octets: [UInt8], to descriptor: CInt, path: String) throws(StoreError) {
+        var rest = octets[...]
+        while !rest.isEmpty {
+            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw .inaccessible(path: path, code: errno) }
+            rest = rest.dropFirst(count)
+        }
+        guard fsync(descriptor) == 0 else { throw .inaccessible(path: path, code: errno) }
     }
 
     /// Takes a file's permissions from everybody but its owner. By path: closing a descriptor of our own on a file that

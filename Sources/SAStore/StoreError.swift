@@ -15,6 +15,14 @@ public enum StoreError: Error, Hashable, Sendable {
     case damaged(path: String, detail: String)
     /// The directory had a store, and its file is gone or empty.
     case lost(path: String)
+    /// The store was made on another machine, or for another one.
+    case foreignMachine(path: String)
+    /// The store was written later (`last`) than it is (`now`), in seconds since 1970.
+    case clockWentBack(path: String, last: Int64, now: Int64)
+    /// These keys were used before the store was lost or damaged.
+    case usedKeys(fingerprints: [String])
+    /// There is no store in the directory, and never was.
+    case noStore(directory: String)
     /// SQLite does not do what it takes for a commit to survive a power cut.
     case notDurable(path: String, detail: String)
     /// A read or write failed: full disk, I/O error. Nothing was granted.
@@ -54,9 +62,22 @@ extension StoreError: CustomStringConvertible {
             "\(path): written by a later vpn-gw (schema \(version), this one knows \(StoreSchema.version)). "
                 + "Run that release; this one can't tell which numbers are used"
         case .damaged(let path, let detail):
-            "\(path): damaged or no store at all: \(detail). \(StoreError.freshKeys)"
+            "\(path): damaged or no store at all: \(detail). \(StoreError.reset)"
         case .lost(let path):
-            "\(path): gone or empty, though this directory had a store. \(StoreError.freshKeys)"
+            "\(path): gone or empty, though this directory had a store. \(StoreError.reset)"
+        case .foreignMachine(let path):
+            "\(path): made on another machine. If that one is gone or has stopped using these keys for good, "
+                + "`vpn-gw state adopt` makes the store this machine's; otherwise give this machine a state_directory "
+                + "and keys of its own"
+        case .clockWentBack(let path, let last, let now):
+            "\(path): last written at \(UTC.text(last)), and it is \(UTC.text(now)) by this machine's clock. "
+                + "Set the clock (timedatectl); if the stored time is the wrong one, `vpn-gw state adopt`"
+        case .usedKeys(let fingerprints):
+            "the state of \(StoreError.names(fingerprints)) was lost, and nothing tells which of its IVs and sequence "
+                + "numbers are used: make new keys for both ends with `vpn-gw keygen`"
+        case .noStore(let directory):
+            "\(directory): no vpn-gw has kept its state here. Is this the site's state_directory? "
+                + "The first start of a gateway makes the store by itself"
         case .notDurable(let path, let detail):
             "\(path): SQLite would not keep a commit over a power cut: \(detail). Put state_directory on a local disk"
         case .failed(let path, let detail):
@@ -64,7 +85,15 @@ extension StoreError: CustomStringConvertible {
         }
     }
 
-    private static let freshKeys =
-        "Which IVs and sequence numbers are used is not known any more: give every tunnel new keys on both sides, "
-        + "then move the state directory away and start again"
+    /// "key 0123456789abcdef", or the first five of several and their count.
+    private static func names(_ fingerprints: [String]) -> String {
+        let names = fingerprints.prefix(5).map { String($0.prefix(16)) }.joined(separator: ", ")
+        if fingerprints.count > 5 { return "keys \(names) and \(fingerprints.count - 5) more" }
+        return (fingerprints.count == 1 ? "key " : "keys ") + names
+    }
+
+    private static let reset =
+        "Which IVs and sequence numbers are used is not known any more: `vpn-gw state reset` moves the file aside, "
+        + "makes a new store and from then on refuses every key that was ever used here; "
+        + "make new keys for both ends with `vpn-gw keygen`"
 }

@@ -11,11 +11,12 @@ struct Check: AsyncParsableCommand {
 
     func run() async throws {
         try await reportingFailures {
-            let report: CheckReport
+            var report: CheckReport
             var code = Gateway.ExitCode.ok
             do {
                 let reading = try SiteReader.read(path: site.config, mode: .check)
                 report = CheckReport(site: reading.site, problems: reading.problems)
+                report.addState(of: reading.site, file: site.config)
             } catch let error as ConfigurationError {
                 report = CheckReport(site: nil, problems: error.problems)
                 code = error.exitCode

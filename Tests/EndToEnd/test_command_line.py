@@ -23,7 +23,9 @@ ROW_KEYS = {
 @pytest.mark.parametrize("arguments", [
     ["--config"], ["frobnicate"], ["pcap", "--config", "x.toml"], ["pcap", "--config", "x.toml", "--in", "lan"],
     ["bench", "--sizes", "7"], ["bench", "--direction", "up"], ["bench", "--path", "inline"],
-    ["keygen", "--near", "a"], ["keygen", "--algorithm", "des"]])
+    ["keygen", "--near", "a"], ["keygen", "--algorithm", "des"],
+    ["state", "log"], ["state", "show", "--directory", "x", "--config", "y"],
+    ["state", "log", "--directory", "x", "--last", "0"]])
 def test_a_wrong_command_line_is_64(arguments: list[str]) -> None:
     result = command(*arguments)
     assert result.code == 64
@@ -93,3 +95,33 @@ def test_a_crash_prints_no_memory(number: signal.Signals) -> None:
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == -number
     assert stdout == stderr == ""
+
+
+def test_state_verbs_without_a_store(tmp_path: Path) -> None:
+    """Looking is no error and makes nothing; the ways out need something to get out of."""
+    directory = tmp_path / "state"
+    assert command("state", "log", "--directory", directory).code == 0
+    assert json.loads(command("state", "show", "--json", "--directory", directory).stdout) == []
+    for verb in ("adopt", "reset"):
+        result = command("state", verb, "--directory", directory)
+        assert result.code == 66
+        assert "no vpn-gw has kept its state here" in result.stderr
+    assert not directory.exists()
+
+
+def test_a_lost_store_is_reset_and_refuses_what_it_had(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir()
+    (directory / "lock").write_text("a mark")
+    (directory / "keys-seen").write_text("0123456789abcdef" * 4 + "\n" + "torn")
+    (directory / "sa-store.sqlite").write_bytes(b"no database at all")
+    result = command("state", "show", "--directory", directory)
+    assert result.code == 74
+    assert "vpn-gw state reset" in result.stderr
+    reset = command("state", "reset", "--directory", directory)
+    assert reset.code == 0, reset.stderr
+    assert "1 key(s) were used here" in reset.stdout
+    assert [path.read_bytes() for path in directory.glob("sa-store.sqlite.damaged-*")] == [b"no database at all"]
+    log = json.loads(command("state", "log", "--json", "--directory", directory).stdout)
+    assert len(log) == 1
+    assert log[0]["what"].startswith("reset the store")

@@ -1,4 +1,5 @@
 import Foundation
+import SAStore
 import Testing
 
 @testable import Gateway
@@ -118,6 +119,45 @@ struct CheckReportTests {
         #expect((tunnel["outbound"] as? [String: Any])?["spi"] as? String == "0x00001001")
         #expect((tunnel["inbound"] as? [String: Any])?["replay_window_packets"] as? Int == 2048)
         #expect(!TestKeys.leak(in: report.json))
+    }
+
+    @Test("what is left of the sequence numbers, by the state directory")
+    func state() throws {
+        let reading = try readSite(goodSite)
+        let used = try #require(reading.site.topology.tunnels.first).children[0].outbound
+        func report(_ reserved: UInt64?) -> CheckReport {
+            var report = CheckReport(site: reading.site, problems: [])
+            let identity = SAIdentity(fingerprint: used.key.fingerprint.description, spi: used.spi)
+            let records = reserved.map { [SARecord(identity: identity, installedAt: 0, sequenceReserved: $0)] }
+            report.add(.success(records ?? []), "site.toml")
+            return report
+        }
+        #expect(report(nil).site?.tunnels.map(\.outbound.restartsLeft) == [16383, 16383])
+        #expect(report(nil).text.contains("  16383; 0 of 4294967295 sequence numbers reserved"))
+        let some = report(1 << 20)
+        #expect(some.problems.isEmpty)
+        #expect(some.site?.tunnels.map(\.outbound.sequenceNumbersReserved) == [1 << 20, 0])
+        #expect(some.json.contains("\"restarts_left\" : 16379"))
+        #expect(some.site?.tunnels[0].inbound.restartsLeft == nil)
+        #expect(report(UInt64(UInt32.max) - (100 << 18)).problems.isEmpty)
+        let few = report(UInt64(UInt32.max) - (100 << 18) + 1)
+        #expect(few.problems.map(\.path) == ["tunnel[0].outbound"] && few.problems[0].severity == "warning")
+        #expect(few.problems[0].message.contains("99 restarts are left"))
+        #expect(report(.max).site?.tunnels[0].outbound.restartsLeft == 0)
+    }
+
+    @Test("a state directory that can't be looked into is a note, one that a gateway would refuse a warning")
+    func stateUnreadable() throws {
+        for (error, severity) in [
+            (.inaccessible(path: "/var/lib/vpn-gw/lock", code: EACCES), "note"),
+            (.lost(path: "/var/lib/vpn-gw/sa-store.sqlite"), "warning"),
+        ] as [(StoreError, String)] {
+            var report = CheckReport(site: try readSite(goodSite).site, problems: [])
+            report.add(.failure(error), "site.toml")
+            #expect(report.problems.map(\.severity) == [severity])
+            #expect(report.problems[0].path == "gateway.state_directory")
+            #expect(report.site?.tunnels.map(\.outbound.restartsLeft) == [16383, 16383])
+        }
     }
 
     @Test("a site that can't be used is its problems alone")

@@ -8,14 +8,16 @@ import SAStore
 struct ReservationHammer {
     static func main() throws {
         let fingerprint = String(repeating: "0123456789abcdef", count: 4)
-        let requests: [ReservationRequest] = [
+        var round = StoreRound()
+        round.reservations = [
             .sequenceNumbers(count: 64, sa: SAIdentity(fingerprint: fingerprint, spi: SPI(rawValue: 0x1001))),
             .initializationVectors(count: 100, fingerprint: fingerprint, floor: 0),
         ]
-        let store = try ReservationStore(directory: CommandLine.arguments[1])
+        let now: Int64 = 1_800_000_000
+        let store = try StateStore(directory: CommandLine.arguments[1], now: now, machine: nil)
         while true {
             var lines = ""
-            for (place, block) in try store.reserve(requests).enumerated() {
+            for (place, block) in try store.commit(round, now: now).enumerated() {
                 guard let block else { return }
                 lines += "\(place) \(block.lowerBound) \(block.upperBound)\n"
             }

@@ -23,7 +23,7 @@ struct CrashTests {
                 #expect(grant.first > highest[grant.place], "seed \(seed), round \(round), place \(grant.place)")
                 highest[grant.place] = grant.last
             }
-            let store = try ReservationStore(directory: directory.state)
+            let store = try StateStore(directory: directory.state)
             let sequence = try #require(try store.sequenceNumbers(1, Hammer.sa)).lowerBound
             let vector = try #require(
                 try store.reserve([
@@ -77,7 +77,7 @@ struct CrashTests {
     @Test("a copy of the files between two commits has everything granted before", arguments: [1, 2] as [UInt64])
     func copied(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         var highest = [UInt64](repeating: 0, count: 8)
         for step in 0..<60 {
             let key = Int.random(in: 0..<8, using: &random)
@@ -93,7 +93,7 @@ struct CrashTests {
     @Test("a -wal that a power cut tore anywhere after a commit still has that commit", arguments: [1, 2] as [UInt64])
     func torn(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         var highest = [UInt64](repeating: 0, count: 8)
         var history: [(walOctets: Int, highest: [UInt64])] = [(0, highest)]
         for _ in 0..<60 {
@@ -124,7 +124,7 @@ struct CrashTests {
     }
 
     private func expectVectors(behind highest: [UInt64], in state: String, _ place: Comment) throws {
-        let store = try ReservationStore(directory: state)
+        let store = try StateStore(directory: state)
         for (key, end) in highest.enumerated() {
             #expect(try #require(try store.vectors(1, key: key)).lowerBound > end, place)
         }

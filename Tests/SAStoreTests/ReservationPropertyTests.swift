@@ -32,7 +32,7 @@ struct ReservationPropertyTests {
     func agreesWithPlainModel(seed: UInt64) throws {
         let directory = try TemporaryDirectory()
         var random = SplitMix64(seed: seed)
-        var store: ReservationStore? = try ReservationStore(directory: directory.state)
+        var store: StateStore? = try StateStore(directory: directory.state)
         var plain = PlainStore()
         var granted: [String: [ClosedRange<UInt64>]] = [:]
         var clock: Int64 = 1_700_000_000
@@ -40,7 +40,7 @@ struct ReservationPropertyTests {
             switch UInt64.random(in: 0..<20, using: &random) {
             case 0:
                 store = nil
-                store = try ReservationStore(directory: directory.state)
+                store = try StateStore(directory: directory.state)
             case 1: clock += Int64.random(in: -400_000_000...100_000_000, using: &random)
             default:
                 let floor = Bool.random(using: &random) ? InitializationVectorFloor.at(clock) : 0

@@ -13,7 +13,7 @@ struct StoreFileTests {
 
     /// A store with some rows, closed in good order, so that all of it is in the one file.
     private func makeStore(keys: Int = 20) throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         _ = try store.reserve(
             (1...keys).flatMap { key -> [ReservationRequest] in
                 [
@@ -21,14 +21,15 @@ struct StoreFileTests {
                     .sequenceNumbers(count: 1000, sa: identity(key, 0x1001)),
                 ]
             })
+        try store.audit(AuditEntry(at: testNow, who: "a test", what: "made a store"))
     }
 
     @Test("directory and files are for their owner alone")
     func modes() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         _ = try store.vectors(1, key: 1)
         #expect(try mode(directory.state) == 0o700)
-        for file in ["sa-store.sqlite", "sa-store.sqlite-wal", "sa-store.sqlite-shm", "lock"] {
+        for file in ["sa-store.sqlite", "sa-store.sqlite-wal", "sa-store.sqlite-shm", "lock", "keys-seen"] {
             #expect(try mode(directory.state + "/" + file) == 0o600, "\(file)")
         }
     }
@@ -37,7 +38,7 @@ struct StoreFileTests {
     func modeRestored() throws {
         try makeStore()
         try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: directory.file)
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         _ = try store.vectors(1, key: 1)
         #expect(try mode(directory.file) == 0o600)
         #expect(try mode(directory.file + "-wal") == 0o600)
@@ -49,24 +50,24 @@ struct StoreFileTests {
 
     @Test("commits wait for the disk: journal mode and synchronous, read back on the writer's connection")
     func durable() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         try store.queue.writeWithoutTransaction { db in
             #expect(try String.fetchOne(db, sql: "PRAGMA journal_mode") == "wal")
             #expect(try Int.fetchOne(db, sql: "PRAGMA synchronous") == 2)
-            try ReservationStore.checkDurable(db, path: "file")
+            try StateStore.checkDurable(db, path: "file")
             try db.execute(sql: "PRAGMA synchronous = NORMAL")
             let expected = StoreError.notDurable(path: "file", detail: "journal_mode is wal, synchronous is 1")
-            #expect(throws: expected) { try ReservationStore.checkDurable(db, path: "file") }
+            #expect(throws: expected) { try StateStore.checkDurable(db, path: "file") }
         }
         let expected = StoreError.notDurable(path: "memory", detail: "journal_mode is memory, synchronous is 2")
         #expect(throws: expected) {
-            try DatabaseQueue().writeWithoutTransaction { try ReservationStore.checkDurable($0, path: "memory") }
+            try DatabaseQueue().writeWithoutTransaction { try StateStore.checkDurable($0, path: "memory") }
         }
     }
 
     @Test("two stores never share a directory")
     func exclusive() throws {
-        var store: ReservationStore? = try ReservationStore(directory: directory.state)
+        var store: StateStore? = try StateStore(directory: directory.state)
         let error = try #require(errorOfOpening(directory.state))
         #expect(error == .inUse(directory: directory.state))
         #expect(error.description.contains(directory.state))
@@ -77,7 +78,7 @@ struct StoreFileTests {
 
     @Test("a child that another thread forks at that moment does not keep the lock of a store that went")
     func lockInherited() throws {
-        var store: ReservationStore? = try ReservationStore(directory: directory.state)
+        var store: StateStore? = try StateStore(directory: directory.state)
         // Between fork and exec a child has a duplicate of each descriptor.
         let lock = directory.lock
         #expect(try store?.vectors(1, key: 1) == 1...1)
@@ -105,18 +106,22 @@ struct StoreFileTests {
     @Test(
         "rows are neither deleted nor lowered nor renamed, whoever tries",
         arguments: [
-            "DELETE FROM initialization_vectors", "DELETE FROM sequence_numbers",
-            "UPDATE initialization_vectors SET reserved_end = 999", "UPDATE sequence_numbers SET reserved_end = 999",
+            "DELETE FROM initialization_vectors", "DELETE FROM security_associations", "DELETE FROM store",
+            "UPDATE initialization_vectors SET reserved_end = 999",
+            "UPDATE security_associations SET sequence_reserved = 999",
             "UPDATE initialization_vectors SET fingerprint = '\(fingerprint(9))'",
-            "UPDATE sequence_numbers SET fingerprint = '\(fingerprint(9))'", "UPDATE sequence_numbers SET spi = 77",
-            "INSERT OR REPLACE INTO initialization_vectors VALUES ('\(fingerprint(1))', 999, 0)",
-            "INSERT OR REPLACE INTO sequence_numbers VALUES ('\(fingerprint(1))', 0x1001, 999, 0)",
+            "UPDATE security_associations SET fingerprint = '\(fingerprint(9))'",
+            "UPDATE security_associations SET spi = 77", "UPDATE security_associations SET installed_at = 7",
+            "INSERT OR REPLACE INTO initialization_vectors VALUES ('\(fingerprint(1))', 9999, 0)",
+            "INSERT OR REPLACE INTO security_associations VALUES ('\(fingerprint(1))', 0x1001, 1, 0, 0, 9999, 0, 0)",
+            "DELETE FROM audit", "UPDATE audit SET what = 'nothing'",
+            "INSERT OR REPLACE INTO audit VALUES (1, 0, '', '', 0)", "INSERT INTO audit VALUES (1, 0, '', '', 0)",
         ])
     func triggers(sql: String) throws {
         try makeStore(keys: 1)
         let error = try #require(throws: DatabaseError.self) { try execute(sql, on: directory.file) }
         #expect(error.extendedResultCode == .SQLITE_CONSTRAINT_TRIGGER)
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         #expect(try store.vectors(1, key: 1) == 1001...1001)
         #expect(try store.sequenceNumbers(1, identity(1, 0x1001)) == 1001...1001)
     }
@@ -126,8 +131,11 @@ struct StoreFileTests {
         arguments: [
             "INSERT INTO initialization_vectors VALUES ('00112233445566778899aabbccddeeff', 1, 0)",
             "INSERT INTO initialization_vectors VALUES ('\(fingerprint(9))', 0, 0)",
-            "INSERT INTO sequence_numbers VALUES ('\(fingerprint(9))', 0x1001, 0x100000000, 0)",
-            "INSERT INTO sequence_numbers VALUES ('\(fingerprint(9))', 0x100000000, 1, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, 0, 0, 0x100000000, 0, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x100000000, 0, 0, 0, 1, 0, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, -1, 0, 1, 0, 0)",
+            "INSERT INTO store VALUES (2, NULL, 0, 0)",
+            "INSERT INTO audit VALUES (2, 0, '\(String(repeating: "x", count: 201))', '', 0)",
         ])
     func checks(sql: String) throws {
         try makeStore(keys: 1)
@@ -143,21 +151,21 @@ struct StoreFileTests {
         #expect(errorOfOpening(directory.state) == .foreignFile(path: directory.file))
         #expect(try octets(of: directory.file) == before)
         #expect(throws: StoreError.foreignFile(path: directory.file)) {
-            try ReservationStore.knownFingerprints(directory: directory.state)
+            try StateStore.knownFingerprints(directory: directory.state)
         }
     }
 
     @Test("a file of a later release is refused")
     func newerSchema() throws {
         try makeStore()
-        try execute("PRAGMA user_version = 2", on: directory.file)
-        #expect(errorOfOpening(directory.state) == .newerSchema(path: directory.file, version: 2))
+        try execute("PRAGMA user_version = 3", on: directory.file)
+        #expect(errorOfOpening(directory.state) == .newerSchema(path: directory.file, version: 3))
     }
 
     @Test("a store whose tables or triggers were changed is refused", arguments: ["_delete", "_update", "_insert"])
     func missingTrigger(event: String) throws {
         try makeStore()
-        try execute("DROP TRIGGER sequence_numbers\(event)", on: directory.file)
+        try execute("DROP TRIGGER security_associations\(event)", on: directory.file)
         guard case .damaged = errorOfOpening(directory.state) else {
             Issue.record("not refused as damaged")
             return
@@ -184,7 +192,7 @@ struct StoreFileTests {
         try FileManager.default.removeItem(atPath: directory.file)
         #expect(errorOfOpening(directory.state) == .lost(path: directory.file))
         #expect(throws: StoreError.lost(path: directory.file)) {
-            try ReservationStore.knownFingerprints(directory: directory.state)
+            try StateStore.knownFingerprints(directory: directory.state)
         }
         try write(good, to: directory.file)
         #expect(errorOfOpening(directory.state) == nil)
@@ -194,7 +202,7 @@ struct StoreFileTests {
     func lockDeleted() throws {
         try makeStore()
         try FileManager.default.removeItem(atPath: directory.lock)
-        #expect(try ReservationStore(directory: directory.state).vectors(1, key: 1) == 1001...1001)
+        #expect(try StateStore(directory: directory.state).vectors(1, key: 1) == 1001...1001)
         try write([], to: directory.file)
         #expect(errorOfOpening(directory.state) == .lost(path: directory.file))
     }
@@ -204,7 +212,7 @@ struct StoreFileTests {
         try FileManager.default.createDirectory(atPath: directory.state, withIntermediateDirectories: false)
         try write([], to: directory.lock)
         try write([], to: directory.file)
-        #expect(try ReservationStore(directory: directory.state).vectors(1, key: 1) == 1...1)
+        #expect(try StateStore(directory: directory.state).vectors(1, key: 1) == 1...1)
     }
 
     @Test(
@@ -223,7 +231,7 @@ struct StoreFileTests {
             var bad = good
             bad[place] ^= UInt8.random(in: 1...255, using: &random)
             try write(bad, to: copy.file)
-            guard let store = try? ReservationStore(directory: copy.state) else {
+            guard let store = try? StateStore(directory: copy.state) else {
                 refused += 1
                 continue
             }
@@ -244,7 +252,7 @@ struct StoreFileTests {
         let name = Array(fingerprint(1).utf8)
         let rows = (0..<good.count - name.count).filter { good[$0..<$0 + name.count].elementsEqual(name) }
         #expect(rows.count == 2)
-        // The fingerprint, and then the end with its checksum: at least 10 octets in either table.
+        // The fingerprint, and then what follows with its checksum: at least 10 octets in either table.
         for place in rows.flatMap({ $0..<$0 + name.count + 10 }) {
             var bad = good
             bad[place] ^= 1
@@ -266,14 +274,14 @@ struct StoreFileTests {
         let deep = directory.path + "/a/b"
         #expect(errorOfOpening(deep) == .inaccessible(path: deep, code: ENOENT))
         #expect(throws: StoreError.inaccessible(path: file + "/lock", code: ENOTDIR)) {
-            try ReservationStore.knownFingerprints(directory: file)
+            try StateStore.knownFingerprints(directory: file)
         }
         #expect(errorOfOpening(deep)?.description.contains("No such file or directory") == true)
     }
 
     @Test("a state directory with a slash at its end is the same one")
     func trailingSlash() throws {
-        let store = try ReservationStore(directory: directory.state + "/")
+        let store = try StateStore(directory: directory.state + "/")
         #expect(errorOfOpening(directory.state) == .inUse(directory: directory.state))
         #expect(try store.vectors(1, key: 1) == 1...1)
     }

@@ -19,6 +19,7 @@ final class TemporaryDirectory {
     var state: String { path + "/state" }
     var file: String { state + "/sa-store.sqlite" }
     var lock: String { state + "/lock" }
+    var keysSeen: String { state + "/keys-seen" }
 }
 
 /// A fingerprint for each number.
@@ -31,7 +32,27 @@ func identity(_ key: Int, _ spi: UInt32) -> SAIdentity {
     SAIdentity(fingerprint: fingerprint(key), spi: SPI(rawValue: spi))
 }
 
-extension ReservationStore {
+/// The time of tests that don't care.
+let testNow: Int64 = 1_800_000_000
+
+extension StateStore {
+    /// On no machine that could be told.
+    convenience init(directory: String) throws(StoreError) {
+        try self.init(directory: directory, now: testNow, machine: nil)
+    }
+
+    /// A round of reservations alone.
+    func reserve(_ requests: [ReservationRequest]) throws(StoreError) -> [ClosedRange<UInt64>?] {
+        var round = StoreRound()
+        round.reservations = requests
+        return try commit(round, now: testNow)
+    }
+
+    /// What was ever reserved for the SA, which is opened.
+    func sequenceNumbersReserved(for sa: SAIdentity) throws -> UInt64 {
+        try open([sa], now: testNow)[0].sequenceReserved
+    }
+
     /// A round of one.
     func sequenceNumbers(_ count: UInt64, _ sa: SAIdentity) throws -> ClosedRange<UInt64>? {
         try reserve([.sequenceNumbers(count: count, sa: sa)])[0]
@@ -59,7 +80,7 @@ func write(_ octets: some Collection<UInt8>, to file: String) throws {
 /// The error that opening throws; nil when it opens.
 func errorOfOpening(_ directory: String) -> StoreError? {
     do throws(StoreError) {
-        _ = try ReservationStore(directory: directory)
+        _ = try StateStore(directory: directory)
         return nil
     } catch { return error }
 }

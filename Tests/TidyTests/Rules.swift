@@ -7,7 +7,8 @@ enum Rules {
         "IPsec": ["Synchronization"],
         "ESP": ["Synchronization"],
         "DataPlane": ["Synchronization", "Glibc"],
-        "SAStore": ["Glibc"],
+        // GRDB brings GRDBSQLite, SQLite's own calls.
+        "SAStore": ["Glibc", "Synchronization", "GRDBSQLite"],
         "Capture": ["Glibc"],
         "Gateway": ["Foundation", "Glibc", "Synchronization"],
         "vpn-gw": ["Foundation"],
@@ -74,7 +75,9 @@ enum Rules {
         "Capture/CaptureWriter.swift": "calls the C shim over libpcap",
         "Capture/SystemReason.swift": "strerror",
 
+        "SAStore/KeysSeen.swift": "opens a file by a system call",
         "SAStore/StateDirectory.swift": "opens, locks and syncs a directory by system calls",
+        "SAStore/StateStore+Written.swift": "asks SQLite what it wrote",
         "SAStore/StoreError.swift": "strerror",
 
         "Gateway/Bench/BenchGateway.swift": "templates that packets are copied from",

@@ -10,6 +10,11 @@ public struct CheckReport: Sendable, Encodable {
         var severity: String, line: Int?, path: String, message: String, hint: String
         /// As it is printed.
         var text: String
+
+        init(_ problem: ConfigurationProblem) {
+            (severity, line, path) = (problem.severity.rawValue, problem.line, problem.path)
+            (message, hint, text) = (problem.message, problem.hint, problem.description)
+        }
     }
 
     struct Port: Sendable, Encodable {
@@ -39,6 +44,8 @@ public struct CheckReport: Sendable, Encodable {
         /// The first 16 digits of the key's fingerprint.
         var keyFingerprint: String
         var replayWindowPackets: Int?
+        /// Of an outbound SA, when the state directory was looked at.
+        var sequenceNumbersReserved: UInt64?, restartsLeft: UInt64?
     }
 
     struct Child: Sendable, Encodable {
@@ -65,19 +72,15 @@ public struct CheckReport: Sendable, Encodable {
     }
 
     let valid: Bool
-    let problems: [Problem]
-    let site: Resolved?
+    var problems: [Problem]
+    var site: Resolved?
 
     /// - Parameters:
     ///   - site: nil when it can't be used.
     ///   - problems: in the order to print them.
     public init(site: Site?, problems: [ConfigurationProblem]) {
         valid = site != nil
-        self.problems = problems.map {
-            Problem(
-                severity: $0.severity.rawValue, line: $0.line, path: $0.path, message: $0.message, hint: $0.hint,
-                text: $0.description)
-        }
+        self.problems = problems.map(Problem.init)
         self.site = site.map(Resolved.init)
     }
 }

@@ -40,7 +40,8 @@ public struct LiveGateway: Service {
     /// The service's life; ends when graceful shutdown is asked for.
     public func run() async throws {
         try Machine.check(site)
-        let store = try ReservationStore(directory: site.gateway.stateDirectory)
+        let store = try StateStore(
+            directory: site.gateway.stateDirectory, now: Int64(Date().timeIntervalSince1970), machine: .current())
         let thread = EnvironmentThread()
         let data = try await thread.run { [site] in try LiveDataPlane(site) }
         defer { logger.info("stopped") }

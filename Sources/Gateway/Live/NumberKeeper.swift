@@ -1,5 +1,6 @@
 import DataPlane
 import ESP
+import Foundation
 import IPsec
 import SAStore
 import Synchronization
@@ -10,13 +11,13 @@ import Synchronization
 /// A store that does not answer stops the SAs one after the other (`sequence_exhausted`), never the other way.
 final class NumberKeeper: Sendable {
     /// Numbers in a block: 70 ms of 64-octet packets at 10 GbE line rate, and 4096 blocks in 2^32.
-    static let blockCount: UInt64 = 1 << 20
+    static let blockCount = ReservationRequest.largestBlock
 
-    private let store: ReservationStore
+    private let store: StateStore
     private let tunnels: [Topology.Tunnel]
     private let associations: [OutboundAssociationReference]
 
-    init(_ topology: Topology, tables: ForwardingTables, store: ReservationStore) {
+    init(_ topology: Topology, tables: ForwardingTables, store: StateStore) {
         self.store = store
         tunnels = topology.tunnels
         associations = tables.outbound
@@ -27,7 +28,7 @@ final class NumberKeeper: Sendable {
     /// The first IV of a run is at least what the clock says, so that a state directory that was rolled back repeats
     /// none. An SA whose sequence numbers are used up gets nothing; its tunnel's name is returned.
     func resume(secondsSince1970: Int64) throws(StoreError) -> [String] {
-        let blocks = try store.reserve(
+        let blocks = try reserve(
             tunnels.flatMap { requests(for: $0, floor: InitializationVectorFloor.at(secondsSince1970)) })
         var exhausted: [String] = []
         for (index, association) in associations.enumerated() {
@@ -48,13 +49,19 @@ final class NumberKeeper: Sendable {
     func refill() throws(StoreError) {
         let needy = associations.indices.filter(needsNumbers)
         guard !needy.isEmpty else { return }
-        let blocks = try store.reserve(needy.flatMap { requests(for: tunnels[$0], floor: 0) })
+        let blocks = try reserve(needy.flatMap { requests(for: tunnels[$0], floor: 0) })
         for (position, index) in needy.enumerated() {
             guard let sequence = blocks[2 * position], let vector = blocks[2 * position + 1] else { continue }
             associations[index].with {
                 $0.grant(sequence: sequence.upperBound, initializationVector: vector.upperBound)
             }
         }
+    }
+
+    private func reserve(_ requests: [ReservationRequest]) throws(StoreError) -> [ClosedRange<UInt64>?] {
+        var round = StoreRound()
+        round.reservations = requests
+        return try store.commit(round, now: Int64(Date().timeIntervalSince1970))
     }
 
     private func needsNumbers(_ index: Int) -> Bool {

@@ -27,7 +27,7 @@ extension Replay {
 
     /// The tunnels whose keys the state directory knows from run mode: replaying them would repeat their nonces.
     public static func usedTunnels(_ site: Site) throws(StoreError) -> [String] {
-        let known = try ReservationStore.knownFingerprints(directory: site.gateway.stateDirectory)
+        let known = try StateStore.knownFingerprints(directory: site.gateway.stateDirectory)
         guard !known.isEmpty else { return [] }
         return site.topology.tunnels.filter { tunnel in
             tunnel.children.flatMap { [$0.outbound.key, $0.inbound.key] }.contains {

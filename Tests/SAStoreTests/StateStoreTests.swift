@@ -6,14 +6,14 @@ import Testing
 @testable import SAStore
 
 @Suite("Reservations, RFC 4106 3.1 and RFC 4303 3.3.3")
-struct ReservationStoreTests {
+struct StateStoreTests {
     let directory: TemporaryDirectory
 
     init() throws { directory = try TemporaryDirectory() }
 
     @Test("blocks of a run follow on each other")
     func contiguous() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         #expect(try store.sequenceNumbersReserved(for: identity(1, 0x1001)) == 0)
         #expect(try store.sequenceNumbers(100, identity(1, 0x1001)) == 1...100)
         #expect(try store.sequenceNumbers(1, identity(1, 0x1001)) == 101...101)
@@ -25,7 +25,7 @@ struct ReservationStoreTests {
 
     @Test("one round serves many, and a counter that is named twice gets adjacent blocks")
     func round() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         let blocks = try store.reserve([
             .sequenceNumbers(count: 5, sa: identity(1, 0x1001)),
             .initializationVectors(count: 6, fingerprint: fingerprint(1), floor: 0),
@@ -38,11 +38,11 @@ struct ReservationStoreTests {
     @Test("a restart resumes behind what was reserved")
     func restart() throws {
         do {
-            let store = try ReservationStore(directory: directory.state)
+            let store = try StateStore(directory: directory.state)
             _ = try store.sequenceNumbers(1000, identity(1, 0x1001))
             _ = try store.vectors(2000, key: 1)
         }
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         #expect(try store.sequenceNumbersReserved(for: identity(1, 0x1001)) == 1000)
         #expect(try store.sequenceNumbers(1, identity(1, 0x1001)) == 1001...1001)
         #expect(try store.vectors(1, key: 1) == 2001...2001)
@@ -50,7 +50,7 @@ struct ReservationStoreTests {
 
     @Test("a new SPI under the same key starts its sequence afresh and keeps the IVs moving")
     func newSPI() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         _ = try store.sequenceNumbers(50, identity(1, 0x1001))
         _ = try store.vectors(50, key: 1)
         #expect(try store.sequenceNumbers(50, identity(1, 0x1002)) == 1...50)
@@ -60,7 +60,7 @@ struct ReservationStoreTests {
 
     @Test("the first IV is the higher one of the clock's floor and the reserved end + 1")
     func floor() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         #expect(try store.vectors(10, key: 1, floor: 1_000_000) == 1_000_000...1_000_009)
         #expect(try store.vectors(10, key: 1, floor: 500) == 1_000_010...1_000_019)
         #expect(try store.vectors(10, key: 1, floor: 1_000_020) == 1_000_020...1_000_029)
@@ -71,12 +71,12 @@ struct ReservationStoreTests {
     func exhaustion() throws {
         let sa = identity(1, 0x1001)
         do {
-            let store = try ReservationStore(directory: directory.state)
+            let store = try StateStore(directory: directory.state)
             #expect(try store.sequenceNumbers(0xffff_fff0, sa) == 1...0xffff_fff0)
             #expect(try store.sequenceNumbers(.max, sa) == 0xffff_fff1...0xffff_ffff)
             #expect(try store.sequenceNumbers(1, sa) == nil)
         }
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         let next = identity(2, 0x1002)
         #expect(
             try store.reserve([.sequenceNumbers(count: 1, sa: sa), .sequenceNumbers(count: 1, sa: next)]) == [
@@ -87,7 +87,7 @@ struct ReservationStoreTests {
 
     @Test("IVs end at 2^63 - 1, and a clock beyond that takes none")
     func vectorExhaustion() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         let last = UInt64(Int64.max)
         #expect(try store.vectors(10, key: 1, floor: .max) == nil)
         #expect(try store.vectors(10, key: 1) == 1...10)
@@ -110,23 +110,23 @@ struct ReservationStoreTests {
 
     @Test("keys that were used are known from outside, while a gateway runs and after it")
     func knownFingerprints() throws {
-        #expect(try ReservationStore.knownFingerprints(directory: directory.state) == [])
+        #expect(try StateStore.knownFingerprints(directory: directory.state) == [])
         #expect(!FileManager.default.fileExists(atPath: directory.state))
-        var store: ReservationStore? = try ReservationStore(directory: directory.state)
-        #expect(try ReservationStore.knownFingerprints(directory: directory.state) == [])
+        var store: StateStore? = try StateStore(directory: directory.state)
+        #expect(try StateStore.knownFingerprints(directory: directory.state) == [])
         _ = try store?.vectors(1, key: 1)
         _ = try store?.sequenceNumbers(1, identity(2, 0x1001))
         let both: Set = [fingerprint(1), fingerprint(2)]
-        #expect(try ReservationStore.knownFingerprints(directory: directory.state) == both)
+        #expect(try StateStore.knownFingerprints(directory: directory.state) == both)
         #expect(try store?.vectors(1, key: 1) == 2...2)
         store = nil
-        #expect(try ReservationStore.knownFingerprints(directory: directory.state) == both)
+        #expect(try StateStore.knownFingerprints(directory: directory.state) == both)
         #expect(errorOfOpening(directory.state) == nil)
     }
 
     @Test("10,000 SAs start in one round")
     func manySAs() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         let requests = (0..<10_000).flatMap { number -> [ReservationRequest] in
             [
                 .sequenceNumbers(count: 1 << 16, sa: identity(number, 0x1000 + UInt32(number))),
@@ -141,7 +141,7 @@ struct ReservationStoreTests {
 
     @Test("a full disk grants nothing of the round, and the store goes on when there is room again")
     func fullDisk() throws {
-        let store = try ReservationStore(directory: directory.state)
+        let store = try StateStore(directory: directory.state)
         #expect(try store.vectors(10, key: 0) == 1...10)
         try store.queue.writeWithoutTransaction { db in
             let pages = try #require(try Int.fetchOne(db, sql: "PRAGMA page_count"))
@@ -156,7 +156,7 @@ struct ReservationStoreTests {
             return
         }
         #expect(detail.contains("full"))
-        #expect(try ReservationStore.knownFingerprints(directory: directory.state) == [fingerprint(0)])
+        #expect(try StateStore.knownFingerprints(directory: directory.state) == [fingerprint(0)])
         try store.queue.writeWithoutTransaction { try $0.execute(sql: "PRAGMA max_page_count = 100000") }
         let blocks = try store.reserve(round)
         #expect(blocks[0] == 11...20)

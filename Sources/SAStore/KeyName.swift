@@ -1,0 +1,51 @@
+/// A key's fingerprint as a number: compared and hashed for 100 000 SAs in a moment, and a quarter of the memory.
+struct KeyName: Hashable, Comparable {
+    private let words: InlineArray<4, UInt64>
+
+    /// Nil unless `text` is 64 lowercase hexadecimal digits: a SHA-256, and no key by mistake.
+    init?(_ text: some StringProtocol) {
+        var words: InlineArray<4, UInt64> = [0, 0, 0, 0]
+        var count = 0
+        for octet in text.utf8 {
+            let digit: UInt8
+            switch octet {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = octet - UInt8(ascii: "0")
+            case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = octet - UInt8(ascii: "a") + 10
+            default: return nil
+            }
+            guard count < 64 else { return nil }
+            words[count / 16] = words[count / 16] << 4 | UInt64(digit)
+            count += 1
+        }
+        guard count == 64 else { return nil }
+        self.words = words
+    }
+
+    /// The fingerprint again.
+    var text: String {
+        var text = ""
+        for index in words.indices {
+            let digits = String(words[index], radix: 16)
+            text += String(repeating: "0", count: 16 - digits.utf8.count) + digits
+        }
+        return text
+    }
+
+    static func == (left: KeyName, right: KeyName) -> Bool {
+        left.words[0] == right.words[0] && left.words[1] == right.words[1] && left.words[2] == right.words[2]
+            && left.words[3] == right.words[3]
+    }
+
+    /// In the order of the texts.
+    static func < (left: KeyName, right: KeyName) -> Bool {
+        for index in left.words.indices where left.words[index] != right.words[index] {
+            return left.words[index] < right.words[index]
+        }
+        return false
+    }
+
+    /// A SHA-256's words are as random as can be; all of them, since tests have fingerprints of their own.
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(words[0] ^ words[1] ^ words[2] ^ words[3])
+    }
+}
