@@ -25,8 +25,9 @@ fi
 # Where a packet's way starts. Demangled names, as "swift demangle" prints them without private discriminators.
 roots='(^| in | of )(DataPlane\.Worker\.|ESP\.(Outbound|Inbound)Burst\.(prepare|finish|append|removeAll|subscript)|ESP\.SoftwareGCM\.(submit|collect)|ESP\.ReplayWindow\.(check|mark|advance))'
 
-# Before the first packet or after the last: not the packet's way. A name here stops the search.
-cold='(^| in | of )DataPlane\.Worker\.(init\(|drain\(|run\(|learnStaticNeighbors\(|ports\(|__deallocating_deinit|deinit)|variable initialization expression|outlined destroy of DataPlane\.Worker|type metadata|witness'
+# Before the first packet or after the last, or when somebody acts (other tables, a question about neighbours): not the
+# packet's way. A name here stops the search.
+cold='(^| in | of )DataPlane\.NeighborCensus\.|(^| in | of )DataPlane\.Worker\.(init\(|adopt\(|moveNeighbors\(|drain\(|run\(|learnStaticNeighbors\(|ports\(|__deallocating_deinit|deinit)|variable initialization expression|outlined destroy of DataPlane\.Worker|type metadata|witness'
 
 # What the packet's way may call outside of our modules.
 allowed='^(rte_|__rte_|cdpdk_|cipsecmb_|imb_|mem(cpy|move|set|cmp)$|__mem(cpy|move|set)_chk$|__stack_chk_fail$|\$ss17_assertionFailure|\$ss18_fatalErrorMessage)'
@@ -39,6 +40,7 @@ DataPlane.Worker.admitOutside(
 DataPlane.Worker.receiveOther(
 DataPlane.Worker.receiveARP(
 DataPlane.Worker.hold(
+DataPlane.Worker.takeAhead(
 DataPlane.Worker.deliver(
 DataPlane.Worker.originateError(
 DataPlane.Worker.keepHouse(

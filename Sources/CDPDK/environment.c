@@ -6,6 +6,7 @@
 #include <rte_log.h>
 #include <rte_version.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,8 @@ int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
 bool cdpdk_version_matches(void) {
     return rte_version_year() == RTE_VER_YEAR && rte_version_month() == RTE_VER_MONTH;
 }
+
+bool cdpdk_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0; }
 
 int cdpdk_processors(int *numbers, int capacity) {
     cpu_set_t set;

@@ -77,6 +77,13 @@ public struct CaptureMerge: ~Copyable, @unchecked Sendable {
         return unsafe sources[chosen].port
     }
 
+    /// When the record that `next` would give came in, in nanoseconds since 1970; otherwise as `peekPort`.
+    public mutating func peekTimestampNanoseconds() -> UInt64? {
+        choose()
+        guard failure == nil, let chosen else { return nil }
+        return unsafe sources[chosen].head?.timestampNanoseconds
+    }
+
     /// The next record and its port, or nil when all files are at their end. Its timestamp is never below the one
     /// before; its octets are valid until the next call of `next` or `peekPort`.
     ///

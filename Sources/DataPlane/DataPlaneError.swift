@@ -14,6 +14,8 @@ public enum DataPlaneError: Error, Equatable, Sendable {
     case noMemory(what: String, error: Int32)
     /// The processor has no AES instructions, or the crypto library did not start.
     case noCrypto
+    /// More SAs than there is room for.
+    case tooManyAssociations(limit: Int)
     /// A table could not be built.
     case table(what: String, error: Int32)
 }

@@ -89,6 +89,11 @@ public enum Environment {
         }
     }
 
+    /// Keeps this process's memory to itself: no core dump is written, and nobody but root may look into it. After
+    /// `start`: with physical addresses for devices DPDK reads its own page map, which a process like that may not.
+    /// False when the kernel refuses.
+    public static func hideMemory() -> Bool { cdpdk_hide_memory() }
+
     /// Ticks of `rte_rdtsc` in a second.
     public static var ticksPerSecond: UInt64 { rte_get_tsc_hz() }
 

@@ -2,40 +2,23 @@ import CDPDK
 import ESP
 import IPsec
 
-/// What a destination address means here.
-struct RouteEntry: BitwiseCopyable {
-    enum Kind: UInt8 {
-        /// No port leads there in clear; a tunnel may.
-        case none
-        /// One of the gateway's own addresses.
-        case local
-        /// A directed broadcast of a connected block.
-        case broadcast
-        /// Out of a protected port: does not cross the boundary.
-        case protected
-        /// Out of an unprotected port: only with a verdict of the SPD.
-        case unprotected
-    }
-
-    var kind: Kind
-    /// Index of the port out; of its own port for `.local`.
-    var port: UInt16
-    /// Index of the gateway among the neighbours, or `RouteEntry.onLink` when the destination itself is the next hop.
-    var gateway: UInt32
-
-    static let onLink: UInt32 = .max
-    static let nowhere = RouteEntry(kind: .none, port: 0, gateway: onLink)
-}
-
-/// A tunnel as packets see it.
+/// A tunnel as packets see it: 32 octets.
 struct TunnelEntry: BitwiseCopyable {
-    var outbound: OutboundAssociationReference
-    /// The largest inner packet, the owner and the next hop are the SA's; these are what its packets may hold.
+    /// What it sends under; nil: see `refusal`.
+    var outbound: OutboundAssociationReference?
+    /// Where its blocks stand among the selectors: the local ones and then the remote ones.
     var firstSelector: UInt32
     var localSelectors: UInt16
     var remoteSelectors: UInt16
     /// An address of ours that the tunnel covers, to send errors from; 0 when there is none.
     var ownAddress: UInt32
+    /// Index among the neighbours, or `RouteEntry.onLink` when no way leads to the other end.
+    var nextHop: UInt32
+    /// The largest inner packet, in octets.
+    var innerMTU: UInt16
+    /// Index of the worker that owns its SAs.
+    var owner: UInt16
+    var refusal: DropReason
 }
 
 /// A block of addresses as two numbers.
@@ -55,6 +38,8 @@ struct AddressBlock: BitwiseCopyable {
 /// A slot of the SAD: which inbound SA an SPI names (RFC 4301 section 4.4.2). SPIs are unique among ours.
 struct SADSlot: BitwiseCopyable {
     var spi: UInt32
+    /// Index of the tunnel whose selectors hold for what it decrypts.
+    var tunnel: UInt32
     var association: InboundAssociationReference?
 }
 
@@ -81,101 +66,81 @@ struct PolicyResult {
     var tunnel: Int { Int(rawValue >> 2) }
 }
 
-/// Everything that workers look up and never change: routes, SPD, SAD, tunnels. Built whole; owns the SAs.
+/// Everything that workers look up: routes, SPD, SAD, tunnels. Built whole, never changed; the next one takes over what
+/// did not change, and keeps the SAs that both know.
 @safe
 public final class ForwardingTables: @unchecked Sendable {
-    let fib: UnsafeMutableRawPointer
-    let outboundPolicies: UnsafeMutableRawPointer
-    let inboundPolicies: UnsafeMutableRawPointer
-    let routes: FixedArray<RouteEntry>
+    /// What they were built from.
+    public let topology: Topology
+    /// What each tunnel sends and accepts under, in the topology's order.
+    public let states: [TunnelState]
+    /// Counts the tables of a gateway, from 1.
+    public let generation: UInt64
+    let routing: RouteTable
+    let policies: PolicyTable
     let tunnels: FixedArray<TunnelEntry>
     let selectors: FixedArray<AddressBlock>
     let associations: FixedArray<SADSlot>
-    /// Neighbours that routes and tunnels point at, in the order of their indices.
-    let pinnedNeighbors: [NeighborKey]
-    /// Outbound SA of tunnel `i`.
-    public let outbound: [OutboundAssociationReference]
-    /// Inbound SA of tunnel `i`.
-    public let inbound: [InboundAssociationReference]
-    /// SAs hold their addresses.
-    private let keys: [ExpandedKey]
+    /// One bit for each own address, so that most packets need not look further.
+    let ownFilter: UInt64
+    private let routeBasis: RouteTable.Basis
+    private let policyBasis: PolicyTable.Basis
 
-    /// Builds the tables. `workers` share the SAs out among themselves. Names must be unique in the process.
-    public init(_ topology: Topology, workers: Int, name: String) throws(DataPlaneError) {
-        var plan = RoutePlan(topology)
-        let routes = plan.compile()
-        guard let arena = KeyArena() else { throw .noCrypto }
-        var keys: [ExpandedKey] = []
-        var outbound: [OutboundAssociationReference] = []
-        var inbound: [InboundAssociationReference] = []
-        for (index, tunnel) in topology.tunnels.enumerated() {
-            let nextHop = plan.nextHop(towards: tunnel.remoteAddress)
-            guard let outboundKey = arena.expand(tunnel.children[0].outbound.key),
-                let inboundKey = arena.expand(tunnel.children[0].inbound.key)
-            else { throw .noCrypto }
-            keys += [outboundKey, inboundKey]
-            outbound.append(
-                OutboundAssociationReference(
-                    OutboundSecurityAssociation(
-                        key: outboundKey, spi: tunnel.children[0].outbound.spi,
-                        local: tunnel.localAddress,
-                        remote: tunnel.remoteAddress, nextHop: nextHop, innerMTU: tunnel.innerMTUOctets,
-                        owner: index % workers)))
-            inbound.append(
-                InboundAssociationReference(
-                    InboundSecurityAssociation(
-                        key: inboundKey, local: tunnel.localAddress,
-                        remote: tunnel.remoteAddress,
-                        replayWindow: tunnel.children[0].inbound.replayWindowPackets, tunnel: index,
-                        owner: index % workers)))
+    /// Builds the tables for a topology whose tunnels are in `states`; `previous` are those in whose place they come.
+    /// `name` must be unique in the process but for tables that follow each other.
+    public init(
+        _ topology: Topology, states: [TunnelState], name: String, previous: ForwardingTables? = nil
+    ) throws(DataPlaneError) {
+        precondition(states.count == topology.tunnels.count)
+        let generation = (previous?.generation ?? 0) + 1, unique = "\(name)-\(generation)"
+        self.topology = topology
+        self.states = states
+        self.generation = generation
+        routeBasis = RouteTable.Basis(topology)
+        policyBasis = PolicyTable.Basis(topology)
+        if let previous, previous.routeBasis == routeBasis {
+            routing = previous.routing
+        } else {
+            routing = try RouteTable(topology, name: unique)
         }
-        self.keys = keys
-        self.outbound = outbound
-        self.inbound = inbound
-        pinnedNeighbors = plan.pinned
-
-        var blocks: [AddressBlock] = []
-        let entries = topology.tunnels.indices.map { index in
-            let tunnel = topology.tunnels[index]
+        if let previous, previous.policyBasis == policyBasis {
+            policies = previous.policies
+        } else {
+            policies = try PolicyTable(topology, name: unique)
+        }
+        var blocks: [AddressBlock] = [], entries: [TunnelEntry] = []
+        let own = topology.ports.flatMap(\.addresses).map(\.address)
+        for (index, tunnel) in topology.tunnels.enumerated() {
             let first = UInt32(blocks.count)
             blocks += (tunnel.localSubnets + tunnel.remoteSubnets).map(AddressBlock.init)
-            return TunnelEntry(
-                outbound: outbound[index], firstSelector: first, localSelectors: UInt16(tunnel.localSubnets.count),
-                remoteSelectors: UInt16(tunnel.remoteSubnets.count),
-                ownAddress: ForwardingTables.ownAddress(of: tunnel, in: topology))
+            let inside = own.first { address in tunnel.localSubnets.contains { $0.contains(address) } }
+            entries.append(
+                TunnelEntry(
+                    outbound: states[index].outbound?.reference, firstSelector: first,
+                    localSelectors: UInt16(tunnel.localSubnets.count),
+                    remoteSelectors: UInt16(tunnel.remoteSubnets.count), ownAddress: inside?.rawValue ?? 0,
+                    nextHop: routing.nextHops[index], innerMTU: UInt16(tunnel.innerMTUOctets),
+                    owner: UInt16(states[index].owner), refusal: states[index].refusal))
         }
-        self.routes = FixedArray(routes.entries)
         selectors = FixedArray(blocks)
         tunnels = FixedArray(entries)
-        associations = ForwardingTables.sad(topology, inbound)
-        unsafe fib = try unsafe routes.makeFIB(name: name)
-        let policies = PolicyPlan(topology)
-        unsafe outboundPolicies = try unsafe policies.classifier(.outbound, name: name)
-        unsafe inboundPolicies = try unsafe policies.classifier(.inbound, name: name)
-    }
-
-    deinit {
-        unsafe cdpdk_fib_free(fib)
-        unsafe cdpdk_classifier_free(outboundPolicies)
-        unsafe cdpdk_classifier_free(inboundPolicies)
-        for reference in outbound { reference.destroy() }
-        for reference in inbound { reference.destroy() }
-    }
-
-    private static func ownAddress(of tunnel: Topology.Tunnel, in topology: Topology) -> UInt32 {
-        let own = topology.ports.flatMap(\.addresses).map(\.address)
-        return own.first { address in tunnel.localSubnets.contains { $0.contains(address) } }?.rawValue ?? 0
+        associations = ForwardingTables.sad(states)
+        ownFilter = own.reduce(0) { $0 | Worker.filterBit($1.rawValue) }
     }
 
     /// Open addressing at a quarter full or less: an SPI is found in one cache line nearly always.
-    private static func sad(_ topology: Topology, _ inbound: [InboundAssociationReference]) -> FixedArray<SADSlot> {
+    private static func sad(_ states: [TunnelState]) -> FixedArray<SADSlot> {
+        let count = states.reduce(0) { $0 + $1.inbound.count }
         var capacity = 16
-        while capacity < topology.tunnels.count * 4 { capacity *= 2 }
-        var slots = [SADSlot](repeating: SADSlot(spi: 0, association: nil), count: capacity)
-        for (tunnel, association) in zip(topology.tunnels, inbound) {
-            var index = SADView.start(tunnel.children[0].inbound.spi.rawValue, mask: capacity - 1)
-            while slots[index].association != nil { index = (index + 1) & (capacity - 1) }
-            slots[index] = SADSlot(spi: tunnel.children[0].inbound.spi.rawValue, association: association)
+        while capacity < count * 4 { capacity *= 2 }
+        var slots = [SADSlot](repeating: SADSlot(spi: 0, tunnel: 0, association: nil), count: capacity)
+        for (tunnel, state) in states.enumerated() {
+            for association in state.inbound {
+                let spi = association.spi.rawValue
+                var index = SADView.start(spi, mask: capacity - 1)
+                while slots[index].association != nil { index = (index + 1) & (capacity - 1) }
+                slots[index] = SADSlot(spi: spi, tunnel: UInt32(tunnel), association: association.reference)
+            }
         }
         return FixedArray(slots)
     }
@@ -189,15 +154,16 @@ struct SADView {
     @inline(__always)
     static func start(_ spi: UInt32, mask: Int) -> Int { Int((spi &* 0x9e37_79b1) >> 8) & mask }
 
-    /// The SA that `spi` names, nil when there is none. Slots are never all taken, so the search ends.
+    /// The slot of the SA that `spi` names, whose association is nil when there is none. Slots are never all taken, so
+    /// the search ends.
     @inline(__always)
-    func find(_ spi: UInt32) -> InboundAssociationReference? {
+    func find(_ spi: UInt32) -> SADSlot {
         let mask = slots.count &- 1
         var index = SADView.start(spi, mask: mask)
-        while let association = slots[index].association {
-            if slots[index].spi == spi { return association }
+        while slots[index].association != nil {
+            if slots[index].spi == spi { return slots[index] }
             index = (index &+ 1) & mask
         }
-        return nil
+        return slots[index]
     }
 }

@@ -8,7 +8,7 @@ public struct Topology: Sendable {
     public enum Role: String, Sendable { case protected, unprotected }
 
     /// A port.
-    public struct Port: Sendable {
+    public struct Port: Equatable, Sendable {
         /// The name in the site.
         public var name: String
         /// Its side of the boundary.
@@ -37,7 +37,7 @@ public struct Topology: Sendable {
     }
 
     /// A static route.
-    public struct Route: Sendable {
+    public struct Route: Equatable, Sendable {
         /// The block it is for.
         public var destination: IPv4Prefix
         /// The next hop.
@@ -54,7 +54,7 @@ public struct Topology: Sendable {
     }
 
     /// A static neighbour.
-    public struct Neighbor: Sendable {
+    public struct Neighbor: Equatable, Sendable {
         /// Index of the port.
         public var port: Int
         /// Its IPv4 address.

@@ -119,7 +119,7 @@ extension Worker {
     }
 
     /// Sends what waited for a neighbour that is known now, oldest first.
-    private mutating func release(_ index: Int) {
+    mutating func release(_ index: Int) {
         neighbors.entries[index].requestsLeft = 0
         takeHeld(index) { worker, mbuf in worker.transmit(mbuf, neighbor: index) }
     }
@@ -146,6 +146,10 @@ extension Worker {
     mutating func keepHouse() {
         housekeepingAt = now + ticksPerSecond / 10
         showInFlight()
+        giveUpAhead()
+        if census.isWanted(by: index) {
+            census.answer(index, neighbors, now: now, ticksPerSecond: ticksPerSecond)
+        }
         guard resolves else { return }
         for index in 0..<neighbors.count where neighbors.entries[index].dueAt <= now { keep(index) }
     }

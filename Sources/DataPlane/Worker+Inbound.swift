@@ -14,6 +14,8 @@ struct ReceivedESP: BitwiseCopyable {
     var port: UInt16
     /// Of the outer header.
     var typeOfService: UInt8
+    /// Index of the tunnel whose selectors hold for the inner packet.
+    var tunnel: UInt32
 }
 
 extension Worker {
@@ -31,16 +33,18 @@ extension Worker {
     @inline(__always)
     private mutating func receiveESP(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
         let start = Int(ip.uint8(at: 0) & 0x0f) &* 4
-        guard let header = IPv4Header(ip), !header.isFragment, start &+ ESPHeader.headerOctets <= ip.count,
-            let association = sad.find(ip.uint32(at: start))
-        else { return refuseESP(mbuf, ip, port) }
+        guard let header = IPv4Header(ip), !header.isFragment, start &+ ESPHeader.headerOctets <= ip.count else {
+            return refuseESP(mbuf, ip, port)
+        }
+        let slot = sad.find(ip.uint32(at: start))
+        guard let association = slot.association else { return refuseESP(mbuf, ip, port) }
         let (local, remote, owner) = association.with { ($0.local, $0.remote, Int($0.owner)) }
         guard header.destination == local else { return refuseESP(mbuf, ip, port) }
         guard header.source == remote else { return drop(mbuf, .tunnelAddressMismatch) }
         guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
         received[inbound.count] = ReceivedESP(
             mbuf: mbuf, payload: mbuf.offset &+ start &+ ESPHeader.headerOctets &+ ESPHeader.ivOctets,
-            port: UInt16(truncatingIfNeeded: port), typeOfService: header.typeOfService)
+            port: UInt16(truncatingIfNeeded: port), typeOfService: header.typeOfService, tunnel: slot.tunnel)
         inbound.append(bytes: ip.dropFirst(start), association: association, tag: inbound.count)
     }
 
@@ -62,12 +66,18 @@ extension Worker {
         crypto.submit(inbound)
         _ = crypto.collect()
         inbound.finish()
+        admitInbound()
+    }
+
+    /// Passes on what the inbound burst let through.
+    @inline(__always)
+    mutating func admitInbound() {
         var index = 0
         while index < inbound.count {
             let packet = inbound[index]
             let frame = received[packet.tag]
             if let failure = packet.failure {
-                drop(frame.mbuf, failure)
+                if failure == .ahead { hold(packet, frame) } else { drop(frame.mbuf, failure) }
             } else if let refused = admit(packet, frame) {
                 drop(frame.mbuf, refused)
             }
@@ -87,12 +97,12 @@ extension Worker {
         {
             return .ecnViolation
         }
-        let tunnel = tunnels[Int(packet.tunnel)]
+        let tunnel = tunnels[Int(frame.tunnel)]
         guard allows(tunnel, header) else { return .selectorMismatch }
         let ip = packet.bytes.prefix(header.totalLength)
         frame.mbuf.setPacket(offset: frame.payload, length: ip.count)
         var slot = PacketSlot(mbuf: frame.mbuf, ip: ip, ingress: frame.port)
-        slot.tunnel = packet.tunnel
+        slot.tunnel = frame.tunnel
         inside.append(slot)
         return nil
     }

@@ -79,13 +79,14 @@ extension Worker {
     /// Puts a packet into the outbound burst.
     @inline(__always)
     private mutating func protect(_ slot: PacketSlot, _ position: Int, _ tunnel: TunnelEntry) {
-        let (owner, nextHop, innerMTU) = tunnel.outbound.with { (Int($0.owner), $0.nextHop, Int($0.innerMTU)) }
-        guard owner == index else { return hand(slot.mbuf, to: rings[owner].inside) }
+        guard Int(tunnel.owner) == index else { return hand(slot.mbuf, to: rings[Int(tunnel.owner)].inside) }
+        guard let association = tunnel.outbound else { return drop(slot.mbuf, tunnel.refusal) }
         guard takeHop(slot) else { return }
-        guard nextHop != RouteEntry.onLink else { return drop(slot.mbuf, .noRoute) }
-        guard slot.ip.count <= innerMTU else { return refuseTooBig(slot, mtu: innerMTU) }
+        guard tunnel.nextHop != RouteEntry.onLink else { return drop(slot.mbuf, .noRoute) }
+        guard slot.ip.count <= Int(tunnel.innerMTU) else { return refuseTooBig(slot, mtu: Int(tunnel.innerMTU)) }
+        outboundHops[outbound.count] = tunnel.nextHop
         outbound.append(
-            buffer: slot.mbuf.buffer, offset: slot.mbuf.offset, length: slot.ip.count, association: tunnel.outbound,
+            buffer: slot.mbuf.buffer, offset: slot.mbuf.offset, length: slot.ip.count, association: association,
             tag: position)
     }
 
@@ -103,7 +104,7 @@ extension Worker {
                 drop(mbuf, failure)
             } else {
                 mbuf.setPacket(offset: packet.offset, length: packet.length)
-                transmit(mbuf, neighbor: Int(packet.nextHop))
+                transmit(mbuf, neighbor: Int(outboundHops[index]))
             }
             index &+= 1
         }

@@ -63,7 +63,7 @@ extension Worker {
 
     @inline(__always)
     private mutating func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
-        (destination.rawValue ^ ports[port].mac) & ports[port].macMask == 0 || destination == .broadcast
+        (destination.rawValue ^ ports[port].mac) & macMask == 0 || destination == .broadcast
     }
 
     /// RFC 1812 5.3.7: addresses that no packet on a link may carry; and our own as a source, which somebody forged.

@@ -93,13 +93,14 @@ extension Worker {
         }
         for index in 0..<heldCount { drop(held[index].mbuf, .neighborUnresolved) }
         heldCount = 0
+        dropAhead(where: { _ in true })
         if !keepingDropped { releaseDropped() }
         showInFlight()
     }
 
     /// Publishes how many packets the worker holds.
     mutating func showInFlight() {
-        var count = heldCount
+        var count = heldCount + aheadCount
         for port in 0..<ports.count { count += queues[port].count }
         block.set(count, .inFlight)
     }

@@ -5,6 +5,8 @@
 //   Worker+Outbound   protected side, and what was decrypted: route, outbound SPD, protect
 //   Worker+Local      what is for the gateway itself, and ICMP errors
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
+//   Worker+Ahead      decrypted packets that wait until their number is on disk
+//   Worker+Adopt      between two rounds: other tables
 //
 // Every burst goes through passes over fixed arrays. A packet ends in exactly one of: transmit, consume, drop, hand
 // off, hold. Nothing here allocates, locks, throws or counts references per packet.
@@ -26,8 +28,6 @@ struct WorkerPort: BitwiseCopyable {
     var isProtected: Bool
     var localServices: Bool
     var mac: UInt64
-    /// Which bits of a frame's destination must be the port's; none in replay.
-    var macMask: UInt64
     var mtu: Int
     /// Where its ICMP errors and ARP requests come from; 0 when it has no address.
     var address: UInt32
@@ -49,20 +49,27 @@ public struct Worker: ~Copyable {
     let pool: PacketPool
     let block: WorkerBlock
     let ports: FixedArray<WorkerPort>
+    let macMask: UInt64
     let rings: FixedArray<HandoffRings>
     let ticksPerSecond: UInt64
     let resolves: Bool
-    /// Keeps what the views below point into.
-    let tables: ForwardingTables
-    let fib: UnsafeMutableRawPointer
-    let outboundPolicies: UnsafeMutableRawPointer
-    let inboundPolicies: UnsafeMutableRawPointer
-    let routes: FixedArrayView<RouteEntry>
-    let tunnels: FixedArrayView<TunnelEntry>
-    let selectors: FixedArrayView<AddressBlock>
-    let sad: SADView
-    /// One bit for each own address, so that most packets need not look further.
-    let ownFilter: UInt64
+    let cell: TableCell
+    /// Keeps what bursts tell of SAs.
+    let attention: AttentionMap
+    let census: NeighborCensus
+
+    // The tables of the moment, which the cell keeps until this worker says that it has others.
+    var tablesAddress: UInt
+    var fib: UnsafeMutableRawPointer
+    var outboundPolicies: UnsafeMutableRawPointer
+    var inboundPolicies: UnsafeMutableRawPointer
+    var routes: FixedArrayView<RouteEntry>
+    var tunnels: FixedArrayView<TunnelEntry>
+    var selectors: FixedArrayView<AddressBlock>
+    var sad: SADView
+    var ownFilter: UInt64
+    /// Which route table the neighbours' indices are of.
+    var routing: UnsafeRawPointer
 
     var neighbors: NeighborTable
     var crypto: SoftwareGCM
@@ -79,10 +86,14 @@ public struct Worker: ~Copyable {
     var queues: TransmitQueues
     let held: FixedArray<HeldPacket>
     var heldCount = 0
+    let ahead: FixedArray<AheadPacket>
+    var aheadCount = 0
 
     // Scratch of the lookup passes.
     let addresses: FixedArray<UInt32>
     let hops: FixedArray<UInt64>
+    /// Next hop of each packet in `outbound`.
+    let outboundHops: FixedArray<UInt32>
     var policies: PolicyLookup
 
     var now: UInt64 = 0
@@ -101,53 +112,60 @@ public struct Worker: ~Copyable {
         pool = plan.pool
         block = plan.block
         ticksPerSecond = plan.ticksPerSecond
-        tables = plan.tables
-        unsafe fib = plan.tables.fib
-        unsafe outboundPolicies = plan.tables.outboundPolicies
-        unsafe inboundPolicies = plan.tables.inboundPolicies
-        routes = plan.tables.routes.unownedView
-        tunnels = plan.tables.tunnels.unownedView
-        selectors = plan.tables.selectors.unownedView
-        sad = SADView(slots: plan.tables.associations.unownedView)
+        cell = plan.tables
+        attention = plan.attention
+        census = plan.census
+        let (address, reference) = unsafe plan.tables.read()
+        let tables = unsafe reference.takeUnretainedValue()
+        tablesAddress = address
+        unsafe fib = tables.routing.fib
+        unsafe outboundPolicies = tables.policies.outbound
+        unsafe inboundPolicies = tables.policies.inbound
+        routes = tables.routing.entries.unownedView
+        tunnels = tables.tunnels.unownedView
+        selectors = tables.selectors.unownedView
+        sad = SADView(slots: tables.associations.unownedView)
+        ownFilter = tables.ownFilter
+        unsafe routing = UnsafeRawPointer(Unmanaged.passUnretained(tables.routing).toOpaque())
         rings = FixedArray(plan.rings)
         switch plan.mode {
-        case .live: resolves = true
-        case .replay(let resolve): resolves = resolve
+        case .live: (resolves, macMask) = (true, 0xffff_ffff_ffff)
+        case .replay(let resolve): (resolves, macMask) = (resolve, 0)
         }
-        ports = FixedArray(Worker.ports(plan))
-        ownFilter = plan.topology.ports.flatMap(\.addresses).reduce(0) { $0 | Worker.filterBit($1.address.rawValue) }
-        neighbors = NeighborTable(pinned: plan.tables.pinnedNeighbors)
+        ports = FixedArray(Worker.ports(plan, tables.topology))
+        neighbors = NeighborTable(pinned: tables.routing.pinned)
 
         let capacity = Worker.passCapacity
-        outbound = OutboundBurst(capacity: capacity)
-        inbound = InboundBurst(capacity: capacity)
+        outbound = OutboundBurst(capacity: capacity, attention: plan.attention)
+        inbound = InboundBurst(capacity: capacity, attention: plan.attention)
         frames = MbufList(capacity: Worker.burst)
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
-        dropped = MbufList(capacity: Worker.heldLimit + 4 * capacity)
+        dropped = MbufList(capacity: Worker.heldLimit + Worker.aheadLimit + 4 * capacity)
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
+        ahead = FixedArray(unfilled: Worker.aheadLimit)
         received = FixedArray(unfilled: capacity)
         addresses = FixedArray(repeating: 0, count: capacity)
         hops = FixedArray(repeating: 0, count: capacity)
+        outboundHops = FixedArray(repeating: 0, count: capacity)
         policies = PolicyLookup(capacity: capacity)
         let ticks = plan.ticksPerSecond
         echoAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
         errorMessages = TokenBucket(rate: 100, burst: 50, ticksPerSecond: ticks)
         arpAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
         arpRequests = TokenBucket(rate: 1000, burst: 1000, ticksPerSecond: ticks)
-        learnStaticNeighbors(plan.topology)
+        learnStaticNeighbors(tables.topology)
+        block.adopted(tables.generation, ticks: 0)
     }
 
-    private static func ports(_ plan: WorkerPlan) -> [WorkerPort] {
-        zip(plan.ports, plan.topology.ports).map { port, described in
-            var mask: UInt64 = 0xffff_ffff_ffff
-            if case .replay = plan.mode { mask = 0 }
-            return WorkerPort(
+    private static func ports(_ plan: WorkerPlan, _ topology: Topology) -> [WorkerPort] {
+        zip(plan.ports, topology.ports).map { port, described in
+            WorkerPort(
                 id: port.id, rxQueue: port.rxQueue ?? 0, txQueue: port.txQueue, polls: port.rxQueue != nil,
                 isProtected: described.role == .protected, localServices: described.localServices,
-                mac: port.mac.rawValue, macMask: mask, mtu: described.mtuOctets,
+                mac: port.mac.rawValue, mtu: described.mtuOctets,
                 address: described.addresses.first?.address.rawValue ?? 0)
         }
     }
@@ -159,6 +177,8 @@ public struct Worker: ~Copyable {
     /// What it drops stays in `dropped` for the caller to look at and release.
     public mutating func poll(now: UInt64) {
         self.now = now
+        if cell.hasOther(than: tablesAddress) { adopt() }
+        if aheadCount > 0 { takeAhead() }
         var port = 0
         while port < ports.count {
             if ports[port].polls { poll(port: port) }
@@ -167,6 +187,7 @@ public struct Worker: ~Copyable {
         if workers > 1 { takeHandoffs() }
         if now >= housekeepingAt { keepHouse() }
         flush()
+        block.add(1, to: .rounds)
     }
 
     /// One burst of one port, to the end: what it sends is with the port's queue, what it drops in `dropped`.

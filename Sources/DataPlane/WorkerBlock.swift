@@ -7,11 +7,19 @@ import Synchronization
 @safe
 public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
     /// Counters of a worker as a whole; those of ports and drop reasons follow them.
-    enum Counter: Int, CaseIterable { case stop, received, originated, transmitted, consumed, inFlight }
+    enum Counter: Int, CaseIterable {
+        case stop, received, originated, transmitted, consumed, inFlight
+        /// Rounds over all queues.
+        case rounds
+        /// Generation of the tables it looks things up in.
+        case generation
+        /// The longest it took to go over to new tables, in ticks.
+        case longestAdoption
+    }
     /// Counters of each port.
     enum PortCounter: Int, CaseIterable { case rxPackets, rxOctets, txPackets, txOctets }
 
-    private static let dropStart = 8
+    private static let dropStart = 16
     private static let portStart = dropStart + 40
     private let counters: UnsafeMutablePointer<Atomic<UInt64>>
     private let count: Int
@@ -55,6 +63,20 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
     @inline(__always)
     func add(_ amount: Int, to counter: PortCounter, port: Int) {
         add(UInt64(amount), WorkerBlock.portStart &+ port &* PortCounter.allCases.count &+ counter.rawValue)
+    }
+
+    @inline(__always)
+    func get(_ counter: Counter) -> UInt64 { load(counter.rawValue) }
+
+    /// Says that nothing older than these tables is looked at any more.
+    func adopted(_ generation: UInt64, ticks: UInt64) {
+        set(Int(max(ticks, get(.longestAdoption))), .longestAdoption)
+        unsafe counters[Counter.generation.rawValue].store(generation, ordering: .releasing)
+    }
+
+    /// The generation that `adopted` told last; what the worker did with older tables is over.
+    var adoptedGeneration: UInt64 {
+        unsafe counters[Counter.generation.rawValue].load(ordering: .acquiring)
     }
 
     /// Asks the worker to stop.

@@ -4,12 +4,13 @@ import IPsec
 
 /// All workers of a gateway and what they share with the control plane.
 public final class WorkerGroup: Sendable {
-    /// What the tables were built from.
-    public let topology: Topology
-    /// What all workers look things up in.
-    public let tables: ForwardingTables
+    /// The SAs that tables may name.
+    public let arena: AssociationArena
+    /// What workers know of neighbours.
+    public let census: NeighborCensus
     /// Where packets live.
     public let pool: PacketPool
+    private let cell: TableCell
     private let blocks: [WorkerBlock]
     private let rings: [HandoffRings]
     private let ports: [StartedPort]
@@ -18,11 +19,10 @@ public final class WorkerGroup: Sendable {
 
     /// Prepares `workers` workers over ports that run. `name` must be unique in the process.
     public init(
-        _ topology: Topology, tables: ForwardingTables, ports: [StartedPort], pool: PacketPool, workers: Int,
+        _ tables: ForwardingTables, arena: AssociationArena, ports: [StartedPort], pool: PacketPool, workers: Int,
         ticksPerSecond: UInt64, mode: WorkerMode, name: String
     ) throws(DataPlaneError) {
-        self.topology = topology
-        self.tables = tables
+        self.arena = arena
         self.ports = ports
         self.pool = pool
         self.ticksPerSecond = ticksPerSecond
@@ -30,7 +30,9 @@ public final class WorkerGroup: Sendable {
         var rings: [HandoffRings] = []
         for worker in 0..<workers { rings.append(try HandoffRings(worker: worker, name: name)) }
         self.rings = rings
-        blocks = (0..<workers).map { _ in WorkerBlock(ports: topology.ports.count) }
+        blocks = (0..<workers).map { _ in WorkerBlock(ports: ports.count) }
+        cell = TableCell(tables)
+        census = NeighborCensus(workers: workers)
     }
 
     deinit {
@@ -38,10 +40,35 @@ public final class WorkerGroup: Sendable {
         for ring in rings { ring.destroy() }
     }
 
+    /// The tables that were published last.
+    public var tables: ForwardingTables { cell.latest }
+
+    /// Makes workers go over to `tables`, which were built to follow the latest; each does before its next burst. The
+    /// ports must be those that the group was made for.
+    public func publish(_ tables: ForwardingTables) {
+        precondition(tables.topology.ports.count == ports.count)
+        cell.publish(tables)
+    }
+
+    /// Gives back tables that no worker looks at any more. True when only the latest are left: then nothing is done
+    /// under SAs that only older ones name.
+    public func reclaim() -> Bool { cell.reclaim(upTo: blocks.map(\.adoptedGeneration).min() ?? .max) }
+
+    /// Rounds that each worker has made: when all have grown, whatever a worker was doing before is over.
+    public var rounds: [UInt64] { blocks.map { $0.get(.rounds) } }
+
+    /// The longest that a worker stood still to go over to new tables, in nanoseconds, for each worker.
+    public var longestAdoptionNanoseconds: [UInt64] {
+        blocks.map { $0.get(.longestAdoption) * 1000 / max(1, ticksPerSecond / 1_000_000) }
+    }
+
+    /// Packets that wait in each worker's handoff rings.
+    public var handoffDepths: [Int] { rings.map(\.count) }
+
     /// What worker `index` is made from.
     public func plan(_ index: Int) -> WorkerPlan {
         WorkerPlan(
-            index: index, topology: topology, tables: tables,
+            index: index, tables: cell, attention: arena.attention, census: census,
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
@@ -80,7 +107,7 @@ public final class WorkerGroup: Sendable {
 
     /// Where all packets went so far. Live, a packet may be between two counters.
     public var counts: PacketCounts {
-        var counts = PacketCounts(ports: topology.ports.count)
+        var counts = PacketCounts(ports: ports.count)
         for block in blocks { block.accumulate(into: &counts) }
         for ring in rings { counts.inFlight += UInt64(ring.count) }
         return counts

@@ -1,3 +1,4 @@
+import ESP
 import Wire
 
 /// The queues by which other workers pass packets to one: each takes what only its reader may handle.
@@ -61,10 +62,12 @@ public struct WorkerPlan: Sendable {
 
     /// Which of the workers it is.
     public var index: Int
-    /// What the tables were built from.
-    public var topology: Topology
-    /// What it looks things up in.
-    public var tables: ForwardingTables
+    /// Where it finds the tables to look things up in.
+    public var tables: TableCell
+    /// Where it tells of SAs that want something.
+    public var attention: AttentionMap
+    /// Where it tells of its neighbours.
+    public var census: NeighborCensus
     /// In the topology's order.
     public var ports: [Port]
     /// Where its own packets come from.
@@ -80,12 +83,14 @@ public struct WorkerPlan: Sendable {
 
     /// A plan.
     public init(
-        index: Int, topology: Topology, tables: ForwardingTables, ports: [Port], pool: PacketPool, block: WorkerBlock,
+        index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, ports: [Port], pool: PacketPool,
+        block: WorkerBlock,
         rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
     ) {
         self.index = index
-        self.topology = topology
         self.tables = tables
+        self.attention = attention
+        self.census = census
         self.ports = ports
         self.pool = pool
         self.block = block

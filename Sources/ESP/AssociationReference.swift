@@ -2,7 +2,7 @@
 /// counted for a packet. Whoever made it destroys it, after the last burst that may hold it.
 @frozen
 @safe
-public struct AssociationReference<Association: ~Copyable>: @unchecked Sendable {
+public struct AssociationReference<Association: ~Copyable>: BitwiseCopyable, Equatable, @unchecked Sendable {
     @usableFromInline let pointer: UnsafeMutablePointer<Association>
 
     /// Moves `association` to memory of its own.
@@ -11,6 +11,12 @@ public struct AssociationReference<Association: ~Copyable>: @unchecked Sendable 
             .bindMemory(to: Association.self, capacity: 1)
         unsafe pointer.initialize(to: association)
     }
+
+    /// Whether both name the same SA.
+    @inlinable
+    public static func == (left: Self, right: Self) -> Bool { unsafe left.pointer == right.pointer }
+
+    init(pointer: UnsafeMutablePointer<Association>) { unsafe self.pointer = unsafe pointer }
 
     /// Gives the memory back; no burst and no worker may hold the reference any more.
     public func destroy() {

@@ -1,9 +1,12 @@
 import IPsec
 import Synchronization
 
-/// The hot half of an inbound SA. One worker owns it; others may read the `Atomic` counters.
+/// The hot half of an inbound SA: two cache lines, and a third for rare moments. One worker owns it; others may read
+/// what is `Atomic` and set its ceiling.
 @safe
 public struct InboundSecurityAssociation: ~Copyable {
+    // First line: what is asked of a packet.
+
     /// Numbers accepted so far.
     public internal(set) var window: ReplayWindow
     /// Expanded key.
@@ -16,25 +19,123 @@ public struct InboundSecurityAssociation: ~Copyable {
     public let remote: UInt32
     /// Index of the worker that owns it.
     public let owner: UInt32
-    /// Index of the tunnel it belongs to, whose selectors hold for what it decrypts.
-    public let tunnel: UInt32
-    /// Packets accepted so far.
-    public let packets: Atomic<UInt64>
-    /// Inner octets accepted so far.
-    public let octets: Atomic<UInt64>
+    /// Its bit in the worker's `AttentionMap`.
+    let id: UInt32
 
-    /// An SA that has seen nothing. `replayWindow` is a power of two from 64 to 8192.
+    // Second line: what an accepted packet changes, and what says whether it may be.
+
+    /// Inner octets accepted in this run.
+    public let octets: Atomic<UInt64>
+    /// Packets accepted in this run.
+    public let packets: Atomic<UInt64>
+    private let packetThreshold: Atomic<UInt64>
+    private let octetThreshold: Atomic<UInt64>
+    /// The highest number that may be accepted: a restart begins behind the one that is on disk, and this is never
+    /// above that.
+    private let ceiling: Atomic<UInt64>
+    /// The number from which on the control plane wants to hear of it.
+    private let notice: Atomic<UInt64>
+    /// The highest number that was marked, for other threads.
+    public let highest: Atomic<UInt64>
+    /// The highest authentic number that was above the ceiling.
+    public let wanted: Atomic<UInt64>
+
+    // Third line.
+
+    private let allowance: SharedAllowance
+    /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
+    private var isHolding = false
+
+    /// An SA that accepts nothing up to `behind` and nothing above `ceiling`. `replayWindow` is a power of two from 64
+    /// to 8192, `id` below `AttentionMap.capacity`.
     public init(
-        key: ExpandedKey, local: IPv4Address, remote: IPv4Address, replayWindow: Int, tunnel: Int, owner: Int
+        key: ExpandedKey, local: IPv4Address, remote: IPv4Address, replayWindow: Int, owner: Int, id: Int,
+        behind: UInt64 = 0, allowance: Allowance = Allowance()
     ) {
-        window = ReplayWindow(size: replayWindow)
+        window = ReplayWindow(size: replayWindow, behind: behind)
         unsafe self.key = unsafe key.table
         saltWord = key.saltWord
         self.local = local.rawValue
         self.remote = remote.rawValue
         self.owner = UInt32(owner)
-        self.tunnel = UInt32(tunnel)
+        self.id = UInt32(id)
+        self.allowance = SharedAllowance(allowance)
+        packetThreshold = Atomic(0)
+        octetThreshold = Atomic(0)
         packets = Atomic(0)
         octets = Atomic(0)
+        ceiling = Atomic(behind)
+        notice = Atomic(0)
+        highest = Atomic(behind)
+        wanted = Atomic(0)
+    }
+
+    /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
+    /// caller has put it on disk before it raises it.
+    public func setCeiling(_ ceiling: UInt64, notice: UInt64) {
+        self.notice.store(notice, ordering: .relaxed)
+        self.ceiling.store(ceiling, ordering: .releasing)
+    }
+
+    /// Whether a number may be accepted as far as the ceiling goes.
+    @inline(__always)
+    public func reaches(_ number: UInt64) -> Bool { number <= ceiling.load(ordering: .acquiring) }
+
+    /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes.
+    public mutating func setHolding(_ isHolding: Bool) {
+        self.isHolding = isHolding
+        packetThreshold.store(0, ordering: .relaxed)
+    }
+
+    /// Says what this run may accept in all; as of an outbound SA.
+    public func limit(_ allowance: Allowance) {
+        self.allowance.set(allowance)
+        packetThreshold.store(0, ordering: .relaxed)
+        octetThreshold.store(0, ordering: .relaxed)
+    }
+
+    /// Ends it: nothing is accepted any more, for `lifetimeExpired`.
+    public func expire() { setCeiling(0, notice: 0) }
+
+    /// Whether the soft limit was reached.
+    public var isSoftExpired: Bool { allowance.isSoftReached }
+    /// Whether the hard limit was reached: nothing is accepted under it any more.
+    public var isHardExpired: Bool { allowance.isHardReached }
+
+    /// Takes the number of an authentic packet, which may have `waited` for the ceiling; nil when it was fresh and
+    /// nothing is in the way.
+    @inline(__always)
+    mutating func accept(_ number: UInt64, waited: Bool, _ attention: AttentionMap.View) -> DropReason? {
+        let packets = self.packets.load(ordering: .relaxed)
+        if number >= notice.load(ordering: .relaxed) || packets >= packetThreshold.load(ordering: .relaxed)
+            || octets.load(ordering: .relaxed) >= octetThreshold.load(ordering: .relaxed)
+        {
+            if let refused = look(number, waited: waited, attention) { return refused }
+        }
+        if let refused = window.mark(number) { return refused }
+        highest.store(window.highest, ordering: .relaxed)
+        return nil
+    }
+
+    /// Counts a packet of so many inner octets that was as it should be.
+    @inline(__always)
+    func count(_ length: Int) {
+        packets.store(packets.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+        octets.store(octets.load(ordering: .relaxed) &+ UInt64(length), ordering: .relaxed)
+    }
+
+    /// The rare case: a threshold was reached.
+    @inline(never)
+    private mutating func look(_ number: UInt64, waited: Bool, _ attention: AttentionMap.View) -> DropReason? {
+        let packets = self.packets.load(ordering: .relaxed), used = octets.load(ordering: .relaxed)
+        if allowance.judge(packets: packets, octets: used) { attention.raise(id) }
+        let ceiling = self.ceiling.load(ordering: .acquiring)
+        if allowance.isHardReached || ceiling == 0 { return .lifetimeExpired }
+        packetThreshold.store(isHolding ? 0 : allowance.nextPackets(after: packets), ordering: .relaxed)
+        octetThreshold.store(allowance.nextOctets(after: used), ordering: .relaxed)
+        if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
+        if number <= ceiling { return isHolding && !waited ? .ahead : nil }
+        if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
+        return .ahead
     }
 }

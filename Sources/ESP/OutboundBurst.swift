@@ -26,10 +26,6 @@ public struct OutboundPacket {
     /// Nil as long as the packet is fine. One that failed is as it was before.
     public internal(set) var failure: DropReason?
 
-    /// The SA it goes out under.
-    @inlinable
-    public var nextHop: UInt32 { unsafe association.pointee.nextHop }
-
     init(
         buffer: PacketBytes, offset: Int, length: Int,
         association: UnsafeMutablePointer<OutboundSecurityAssociation>, tag: Int
@@ -57,10 +53,12 @@ public struct OutboundBurst: ~Copyable {
     /// Packets appended since `removeAll`.
     public private(set) var count = 0
     var jobs: CryptoJobs
+    private let attention: AttentionMap.View
 
-    /// An empty burst.
-    public init(capacity: Int) {
+    /// An empty burst. `attention` outlives it.
+    public init(capacity: Int, attention: AttentionMap) {
         self.capacity = capacity
+        self.attention = attention.unownedView
         unsafe packets = .allocate(capacity: capacity)
         jobs = CryptoJobs(capacity: capacity)
     }
@@ -121,22 +119,23 @@ public struct OutboundBurst: ~Copyable {
             return
         }
 
-        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. Both ceilings are on
-        // disk.
+        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. What is granted of
+        // both is on disk.
         let lastSequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed)
-        let lastVector = unsafe association.pointee.initializationVector.load(ordering: .relaxed)
-        if unsafe lastSequence >= association.pointee.sequenceCeiling
-            || lastVector >= association.pointee.initializationVectorCeiling
+        let octets = unsafe association.pointee.octets.load(ordering: .relaxed)
+        if unsafe lastSequence >= association.pointee.sequenceThreshold.load(ordering: .relaxed)
+            || octets >= association.pointee.octetThreshold.load(ordering: .relaxed)
         {
-            guard unsafe association.pointee.refreshCeilings() else {
-                unsafe packet.pointee.failure = .sequenceExhausted
+            if let refused = unsafe association.pointee.look(attention) {
+                unsafe packet.pointee.failure = refused
                 return
             }
         }
-        // Both are below a ceiling, so neither sum can wrap.
-        let sequence = lastSequence &+ 1, vector = lastVector &+ 1
+        // It is below what is granted, so the sum can't wrap.
+        let sequence = lastSequence &+ 1
+        let vector = unsafe sequence &+ association.pointee.vectorOffset
         unsafe association.pointee.sequenceNumber.store(sequence, ordering: .relaxed)
-        unsafe association.pointee.initializationVector.store(vector, ordering: .relaxed)
+        unsafe association.pointee.octets.store(octets &+ UInt64(length), ordering: .relaxed)
 
         let outer = unsafe packet.pointee.buffer.dropFirst(start).prefix(total)
         unsafe OutboundBurst.emitHeaders(
@@ -158,10 +157,6 @@ public struct OutboundBurst: ~Copyable {
                 icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
                 nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
                 computedICV: (0, 0), packet: index))
-        let packets = unsafe association.pointee.packets.load(ordering: .relaxed)
-        let octets = unsafe association.pointee.octets.load(ordering: .relaxed)
-        unsafe association.pointee.packets.store(packets &+ 1, ordering: .relaxed)
-        unsafe association.pointee.octets.store(octets &+ UInt64(length), ordering: .relaxed)
     }
 
     /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own.

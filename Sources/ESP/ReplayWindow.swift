@@ -29,14 +29,18 @@ public struct ReplayWindow: ~Copyable {
     private let words: UnsafeMutablePointer<UInt64>
     private let wordMask: UInt64
 
-    /// An empty window. Traps unless `size` is a power of two within `sizes`.
-    public init(size: Int) {
+    /// A window in which every number up to `behind` counts as taken. Traps unless `size` is a power of two within
+    /// `sizes`.
+    public init(size: Int, behind: UInt64 = 0) {
         precondition(ReplayWindow.sizes.contains(size) && size & (size - 1) == 0)
         self.size = UInt64(size)
         let count = size / 32
         wordMask = UInt64(count - 1)
         unsafe words = .allocate(capacity: count)
-        unsafe words.initialize(repeating: 0, count: count)
+        unsafe words.initialize(repeating: behind == 0 ? 0 : .max, count: count)
+        highest = behind
+        // Numbers above it are fresh even where they share its word.
+        if behind > 0 { unsafe words[wordIndex(behind)] = .max >> (63 - (behind & 63)) }
     }
 
     deinit { unsafe words.deallocate() }

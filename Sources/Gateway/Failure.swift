@@ -22,6 +22,9 @@ public struct Failure: Sendable {
         case let error as ReplayError:
             message = "\(error)"
             exitCode = error.exitCode
+        case let error as ReloadRefusal:
+            message = "\(error)"
+            exitCode = .configuration
         case let error as MachineError:
             message = "\(error)"
             exitCode = error.exitCode
@@ -81,6 +84,7 @@ public struct Failure: Sendable {
         case .noMemory(let what, let code):
             "no memory for \(what): \(reason(code)): raise memory_mib in [dpdk]"
         case .noCrypto: "libipsec-mb does not run here: this processor has no AES instructions"
+        case .tooManyAssociations(let limit): "more SAs than the \(limit) that a gateway has room for"
         case .table(let what, let code): "can't build \(what): \(reason(code))"
         }
     }
@@ -90,6 +94,7 @@ public struct Failure: Sendable {
         case .environment(let code, _), .portFailed(_, _, _, let code):
             code == -EACCES || code == -EPERM ? .noPermission : .unavailable
         case .versionMismatch, .noDevice, .tooFewQueues, .noMemory, .noCrypto: .unavailable
+        case .tooManyAssociations: .configuration
         case .table: .software
         }
     }

@@ -42,8 +42,9 @@ public struct Report: Sendable, Encodable {
 }
 
 extension Report {
-    /// The counts of workers that have stopped, or are polled by the caller.
-    public init(_ group: WorkerGroup) {
+    /// The counts of a group, whose ports have these names; of workers that run, packets may be between two counters.
+    /// `book` says which SAs there are.
+    init(_ group: WorkerGroup, _ book: TunnelBook) {
         let counts = group.counts
         rxPackets = counts.received
         originatedPackets = counts.originated
@@ -52,7 +53,7 @@ extension Report {
         droppedPackets = counts.dropped
         inFlightPackets = counts.inFlight
         isConserved = counts.isConserved
-        let named = zip(group.topology.ports, counts.ports).map { port, count in
+        let named = zip(group.tables.topology.ports, counts.ports).map { port, count in
             (
                 port.name,
                 Port(
@@ -63,22 +64,25 @@ extension Report {
         ports = Dictionary(uniqueKeysWithValues: named)
         drops = Dictionary(
             uniqueKeysWithValues: counts.drops.filter { $0.value > 0 }.map { ($0.key.name, $0.value) })
-        sas = zip(group.topology.tunnels, zip(group.tables.outbound, group.tables.inbound)).flatMap { tunnel, pair in
-            [
-                pair.0.with { association in
-                    Association(
-                        tunnel: tunnel.name, spi: tunnel.children[0].outbound.spi.description, direction: "outbound",
-                        packets: association.packets.load(ordering: .relaxed),
-                        octets: association.octets.load(ordering: .relaxed),
-                        sequenceNumber: association.sequenceNumber.load(ordering: .relaxed))
-                },
-                pair.1.with { association in
-                    Association(
-                        tunnel: tunnel.name, spi: tunnel.children[0].inbound.spi.description, direction: "inbound",
-                        packets: association.packets.load(ordering: .relaxed),
-                        octets: association.octets.load(ordering: .relaxed), sequenceNumber: association.window.highest)
-                },
-            ]
+        sas = book.entries.flatMap { entry in
+            entry.children.flatMap { child -> [Association] in
+                guard let pair = child.pair else { return [] }
+                return [
+                    pair.outbound.reference.with { association in
+                        Association(
+                            tunnel: entry.name, spi: child.description.outbound.spi.description, direction: "outbound",
+                            packets: association.packets, octets: association.octets.load(ordering: .relaxed),
+                            sequenceNumber: association.sequenceNumber.load(ordering: .relaxed))
+                    },
+                    pair.inbound.reference.with { association in
+                        Association(
+                            tunnel: entry.name, spi: child.description.inbound.spi.description, direction: "inbound",
+                            packets: association.packets.load(ordering: .relaxed),
+                            octets: association.octets.load(ordering: .relaxed),
+                            sequenceNumber: association.highest.load(ordering: .relaxed))
+                    },
+                ]
+            }
         }
     }
 

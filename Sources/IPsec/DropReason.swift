@@ -2,14 +2,15 @@
 ///
 /// This list is the only one: the counter's name in reports, the help text and the documentation's table follow from
 /// it.
-public enum DropReason: UInt8, CaseIterable, Hashable, Sendable {
+public enum DropReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Sendable {
     // Looked for in every packet.
     case malformed, unsupportedEthertype, notForUs, martian, rateLimited
     // Outbound.
     case noPolicy, policyDiscard, noOutboundSA, lifetimeExpired, ttlExpired, noRoute, packetTooBig
     case sequenceExhausted, neighborUnresolved
     // Inbound.
-    case reassemblyFailed, unprotected, unknownSPI, tunnelAddressMismatch, late, replayed, integrityFailed, badTrailer
+    case reassemblyFailed, unprotected, unknownSPI, tunnelAddressMismatch, late, replayed, integrityFailed, ahead
+    case badTrailer
     case dummy, ecnViolation, selectorMismatch
     // Anywhere.
     case cryptoError, offloadFailed, handoffFull, txFull, noBuffers
@@ -50,6 +51,7 @@ public enum DropReason: UInt8, CaseIterable, Hashable, Sendable {
         case .late: "a sequence number below the anti-replay window"
         case .replayed: "a sequence number that was accepted before"
         case .integrityFailed: "the ICV does not match"
+        case .ahead: "an authentic packet too far ahead of what is on disk, and too many wait for that"
         case .badTrailer: "padding, pad length or next header that RFC 4303 does not allow"
         case .dummy: "a dummy packet (next header 59), which is how traffic flow confidentiality looks"
         case .ecnViolation: "an outer congestion mark on an inner packet that can't carry one (RFC 6040)"

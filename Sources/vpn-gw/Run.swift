@@ -15,7 +15,7 @@ struct Run: AsyncParsableCommand {
             let reading = try SiteReader.read(path: site.config, mode: .run)
             let logger = Log.makeLogger()
             for problem in reading.problems { logger.warning("\(problem)") }
-            try await LiveGateway.run(reading.site, reportPath: report, logger: logger)
+            try await LiveGateway.run(reading.site, sitePath: site.config, reportPath: report, logger: logger)
         }
     }
 }

@@ -6,11 +6,17 @@ struct VPNGateway: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vpn-gw",
         abstract: "A userspace IPsec gateway over DPDK.",
-        subcommands: [Run.self, Check.self, Pcap.self, BenchCommand.self, Keygen.self, StateCommand.self],
+        subcommands: [
+            Run.self, Check.self, ShowCommand.self, SACommand.self, ReloadCommand.self, OffloadCommand.self, Pcap.self,
+            BenchCommand.self, Keygen.self, StateCommand.self,
+        ],
         defaultSubcommand: Run.self)
 
     static func main() async {
         CrashReports.disable()
+        if let problem = VerbCheck.problem(CommandLine.arguments.dropFirst()) {
+            exit(withError: ValidationError(problem))
+        }
         await main(nil)
     }
 }

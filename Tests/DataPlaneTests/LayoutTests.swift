@@ -12,7 +12,7 @@ struct DataPlaneLayoutTests {
         #expect(MemoryLayout<OutboundPacket>.stride <= 56)
         #expect(MemoryLayout<InboundPacket>.stride <= 40)
         #expect(MemoryLayout<RouteEntry>.stride <= 8)
-        #expect(MemoryLayout<TunnelEntry>.stride <= 24)
+        #expect(MemoryLayout<TunnelEntry>.stride <= 32)
         #expect(MemoryLayout<AddressBlock>.stride <= 8)
         #expect(MemoryLayout<SADSlot>.stride <= 16)
         #expect(MemoryLayout<ReceivedESP>.stride <= 24)

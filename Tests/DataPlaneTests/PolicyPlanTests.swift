@@ -115,7 +115,7 @@ extension OnDPDK {
             for _ in 0..<400 {
                 let packet = PolicyPlanTests.packet(&random, topology)
                 for direction in Direction.allCases {
-                    let classifier = unsafe direction == .outbound ? tables.outboundPolicies : tables.inboundPolicies
+                    let classifier = unsafe direction == .outbound ? tables.policies.outbound : tables.policies.inbound
                     let found = unsafe verdict(packet, classifier, mbuf)
                     let expected = plain.verdict(packet, direction)
                     guard found.rawValue == expected.map({ PolicyResult($0).rawValue }) ?? 0 else {
@@ -167,11 +167,10 @@ extension OnDPDK {
                 let there = 0x6440_0000 + UInt32(number) * 64 + UInt32(number % 64)
                 let packet = Packet.IPv4(source: 0x0a00_0009, destination: there)
                 let back = Packet.IPv4(source: there, destination: 0x0a00_0009)
-                let outbound = unsafe verdict(packet, tables.outboundPolicies, mbuf)
-                let inbound = unsafe verdict(back, tables.inboundPolicies, mbuf)
-                let found = sad.find(tunnels[number].children[0].inbound.spi.rawValue).map {
-                    $0.with { Int($0.tunnel) }
-                }
+                let outbound = unsafe verdict(packet, tables.policies.outbound, mbuf)
+                let inbound = unsafe verdict(back, tables.policies.inbound, mbuf)
+                let slot = sad.find(tunnels[number].children[0].inbound.spi.rawValue)
+                let found = slot.association == nil ? nil : Int(slot.tunnel)
                 guard outbound.action == .protect, outbound.tunnel == number, inbound.tunnel == number, found == number
                 else {
                     Issue.record("tunnel \(number): \(outbound), \(inbound), \(String(describing: found))")

@@ -157,10 +157,10 @@ extension OnDPDK {
             }
             let topology = Topology(ports: ports, routes: [], neighbors: neighbors, tunnels: [], policies: [])
             let tables = try ForwardingTables(topology, workers: 1, name: TestEnvironment.name())
-            let places = Set(tables.pinnedNeighbors)
+            let places = Set(tables.routing.pinned)
             let missing = neighbors.count { !places.contains(NeighborKey(port: 0, address: $0.address.rawValue)) }
             #expect(missing == 0)
-            #expect(Set(tables.pinnedNeighbors).count == tables.pinnedNeighbors.count)
+            #expect(Set(tables.routing.pinned).count == tables.routing.pinned.count)
         }
     }
 }

@@ -27,7 +27,7 @@ extension OnDPDK {
                     PropertySite.near(&traffic.random), buffers: traffic.random.pick([191, 511, 2047]),
                     mode: .replay(resolve: resolve))
                 far = try Rig(PropertySite.far())
-                records = try near.group.topology.ports.map { try InputRecord("worker-seed-\(seed)-\($0.name)") }
+                records = try near.group.tables.topology.ports.map { try InputRecord("worker-seed-\(seed)-\($0.name)") }
                 clock = traffic.random.pick([0, 1, 1_700_000_000_000_000_000, UInt64(UInt32.max) * 1_000_000_000])
             }
 
@@ -35,7 +35,7 @@ extension OnDPDK {
             /// good.
             func judgeOutside(_ frames: [[UInt8]]) {
                 for frame in frames {
-                    if let complaint = PropertySite.complaint(outside: frame, near.group.topology) {
+                    if let complaint = PropertySite.complaint(outside: frame, near.group.tables.topology) {
                         complaints.append("wan: \(complaint): \(frame)")
                     }
                     if Traffic.bears(frame, Traffic.secret) { complaints.append("wan: clear text: \(frame)") }
@@ -90,7 +90,7 @@ extension OnDPDK {
                 feed(sent.compactMap { traffic.answer(to: $0) }, PropertySite.wan)
                 for port in [0, 2] {
                     let sent = near.take(port)
-                    deliver(sent, to: \.deliveredNear, near.group.topology.ports[port].name)
+                    deliver(sent, to: \.deliveredNear, near.group.tables.topology.ports[port].name)
                     feed(sent.compactMap { traffic.answer(to: $0) }, port)
                 }
             }

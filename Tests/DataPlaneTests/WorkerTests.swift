@@ -174,7 +174,7 @@ extension OnDPDK {
             }
             #expect(numbers(peer.take(0), tunnelAt: 16) == sentOut, "seed \(seed)")
             // Each SA counted by its owner alone.
-            let owned = rig.group.tables.outbound.map { $0.with { Int($0.owner) } }
+            let owned = rig.group.tables.states.map(\.owner)
             #expect(owned == [0, 1, 0, 1])
             #expect(rig.group.counts.dropped == 0 && peer.group.counts.dropped == 0, "seed \(seed)")
             _ = rig.close("seed \(seed)")

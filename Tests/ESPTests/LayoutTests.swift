@@ -4,10 +4,10 @@ import Testing
 
 @Suite("Layout of what is hot")
 struct LayoutTests {
-    @Test("an SA is two cache lines, a job one and a half")
+    @Test("an SA is two cache lines and one for rare moments, a job one and a half")
     func sizes() {
-        #expect(MemoryLayout<OutboundSecurityAssociation>.size <= 128)
-        #expect(MemoryLayout<InboundSecurityAssociation>.size <= 128)
+        #expect(MemoryLayout<OutboundSecurityAssociation>.size <= 192)
+        #expect(MemoryLayout<InboundSecurityAssociation>.size <= 192)
         #expect(MemoryLayout<CryptoJob>.size <= 96)
     }
 

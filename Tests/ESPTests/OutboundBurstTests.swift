@@ -23,7 +23,8 @@ struct OutboundBurstTests {
     @Test("every octet of packets of every length, and none beside them")
     func everyOctet() throws {
         let seed: UInt64 = 11, before = 41
-        var random = SplitMix64(seed: seed), burst = OutboundBurst(capacity: 1), number: UInt64 = 0
+        var random = SplitMix64(seed: seed), burst = OutboundBurst(capacity: 1, attention: AttentionMap()),
+            number: UInt64 = 0
         let pair = try AssociationPair(seed: seed), gcm = try DirectGCM(), pool = BufferPool(count: 1)
         var bench = try Bench()
         for length in 20...1500 {
@@ -67,7 +68,7 @@ struct OutboundBurstTests {
             octets += [UInt8](repeating: 0xa5, count: room - octets.count) + [0x77]
             let original = octets
             octets.withPacketBytes { bytes in
-                var burst = OutboundBurst(capacity: 1)
+                var burst = OutboundBurst(capacity: 1, attention: AttentionMap())
                 burst.append(
                     buffer: bytes.prefix(room), offset: before, length: length, association: pair.outbound, tag: 0)
                 burst.prepare()
@@ -94,7 +95,7 @@ struct OutboundBurstTests {
         for (length, failure) in [(65_478, nil as DropReason?), (65_479, .noBuffers), (65_482, .noBuffers)] {
             var octets = [UInt8](repeating: 0x45, count: 36 + length + OutboundBurst.tailOctets)
             octets.withPacketBytes { bytes in
-                var burst = OutboundBurst(capacity: 1)
+                var burst = OutboundBurst(capacity: 1, attention: AttentionMap())
                 burst.append(buffer: bytes, offset: 36, length: length, association: pair.outbound, tag: 0)
                 burst.prepare()
                 #expect(burst[0].failure == failure, "length \(length)")

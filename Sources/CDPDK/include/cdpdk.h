@@ -136,6 +136,8 @@ int cdpdk_eal_init(int count, char **arguments, bool keep_affinity);
 CDPDK_INLINE int cdpdk_errno(void) { return rte_errno; }
 // Numbers of the processors this process may run on, ascending; returns how many were written.
 int cdpdk_processors(int *numbers, int capacity);
+// Makes the process undumpable (PR_SET_DUMPABLE); false when the kernel refuses.
+bool cdpdk_hide_memory(void);
 // Version DPDK was built as, and the one the headers are.
 bool cdpdk_version_matches(void);
 // Waits until every worker lcore has returned.

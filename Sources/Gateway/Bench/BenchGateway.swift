@@ -13,13 +13,14 @@ struct BenchGateway: ~Copyable {
     init(_ topology: Topology, pool: PacketPool, name: String) throws {
         let lan = try RingPort(topology.ports[0], index: 0, pool: pool, name: name)
         let wan = try RingPort(topology.ports[1], index: 1, pool: pool, name: name)
-        let tables = try ForwardingTables(topology, workers: 1, name: name)
+        let arena = try AssociationArena()
+        var book = TunnelBook()
         // Keys are random and die with the process: all numbers may be used.
-        for association in tables.outbound {
-            association.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
-        }
+        try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: 0)
+        _ = book.advance(to: 0)
+        let tables = try ForwardingTables(topology, states: book.states, name: name)
         let group = try WorkerGroup(
-            topology, tables: tables, ports: [lan.port, wan.port], pool: pool, workers: 1,
+            tables, arena: arena, ports: [lan.port, wan.port], pool: pool, workers: 1,
             ticksPerSecond: Environment.ticksPerSecond, mode: .replay(resolve: false), name: name)
         worker = try Worker(group.plan(0))
         self.lan = lan

@@ -29,22 +29,23 @@ struct BenchStages {
         let sending = OutboundAssociationReference(
             OutboundSecurityAssociation(
                 key: key, spi: tunnel.children[0].outbound.spi, local: tunnel.localAddress,
-                remote: tunnel.remoteAddress,
-                nextHop: 0,
-                innerMTU: tunnel.innerMTUOctets, owner: 0))
+                remote: tunnel.remoteAddress, id: 0))
         let receiving = InboundAssociationReference(
             InboundSecurityAssociation(
-                key: key, local: tunnel.remoteAddress, remote: tunnel.localAddress, replayWindow: 1024, tunnel: 0,
-                owner: 0))
+                key: key, local: tunnel.remoteAddress, remote: tunnel.localAddress, replayWindow: 1024,
+                owner: 0, id: 1))
+        let attention = AttentionMap()
         defer {
-            withExtendedLifetime(key) {
+            withExtendedLifetime((key, attention)) {
                 sending.destroy()
                 receiving.destroy()
             }
         }
         sending.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
+        receiving.with { $0.setCeiling(.max, notice: .max) }
         let memory = StageBuffers(count: buffers, innerOctets: innerOctets)
-        var outbound = OutboundBurst(capacity: burst), inbound = InboundBurst(capacity: burst)
+        var outbound = OutboundBurst(capacity: burst, attention: attention)
+        var inbound = InboundBurst(capacity: burst, attention: attention)
         var spent: [(UInt64, UInt64, UInt64, UInt64)] = []
         for _ in 0..<samples {
             var sum: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)

@@ -33,6 +33,7 @@ extension CheckReport {
             ["memory", memory + (site.hugePages ? ", huge pages" : ", no huge pages")],
         ])
         if !site.ealArguments.isEmpty { lines += table([["EAL arguments", site.ealArguments.joined(separator: " ")]]) }
+        if !site.hookCommand.isEmpty { lines += table([["hook command", site.hookCommand.joined(separator: " ")]]) }
 
         lines += section(
             "ports",
@@ -65,25 +66,41 @@ extension CheckReport {
     private static func lines(_ tunnel: Tunnel) -> [String] {
         let smallest = SALifetime.text(tunnel.lifetimeSecondsSmallest)
         let largest = SALifetime.text(tunnel.lifetimeSecondsLargest)
-        return ["", "tunnel \(tunnel.name)"]
-            + table(
-                [
-                    ["addresses", "\(tunnel.localAddress) to \(tunnel.remoteAddress)"],
-                    ["local subnets", tunnel.localSubnets.joined(separator: ", ")],
-                    ["remote subnets", tunnel.remoteSubnets.joined(separator: ", ")],
-                    ["inner MTU", "\(tunnel.innerMtuOctets) octets"],
-                    ["outbound SA", "SPI \(tunnel.outbound.spi), key \(tunnel.outbound.keyFingerprint)"],
-                    [
-                        "inbound SA",
-                        "SPI \(tunnel.inbound.spi), key \(tunnel.inbound.keyFingerprint), replay window "
-                            + "\(tunnel.inbound.replayWindowPackets ?? 0) packets",
-                    ],
-                    [
-                        "an SA lasts",
-                        "\(smallest) at 10 GbE line rate of 64-octet frames, "
-                            + "\(largest) of \(tunnel.innerMtuOctets)-octet packets",
-                    ],
-                ] + (tunnel.outbound.restartsText.map { [["restarts left", $0]] } ?? []))
+        var rows = [
+            ["addresses", "\(tunnel.localAddress) to \(tunnel.remoteAddress)"],
+            ["local subnets", tunnel.localSubnets.joined(separator: ", ")],
+            ["remote subnets", tunnel.remoteSubnets.joined(separator: ", ")],
+            ["inner MTU", "\(tunnel.innerMtuOctets) octets"],
+        ]
+        rows += associations(tunnel.outbound, tunnel.inbound)
+        for (index, child) in tunnel.children.enumerated() {
+            rows.append(["child \(index + 1)", child.notBefore.map { "not before \($0)" } ?? "without a date"])
+            rows += associations(child.outbound, child.inbound)
+        }
+        let soft = [tunnel.softLifetimePackets, tunnel.softLifetimeOctets, tunnel.softLifetimeSeconds]
+        let hard = [tunnel.hardLifetimePackets, tunnel.hardLifetimeOctets, tunnel.hardLifetimeSeconds]
+        for (name, limits) in [("soft lifetime", soft), ("hard lifetime", hard)] {
+            let words = zip(limits, ["packets", "octets", "seconds"]).compactMap { limit, unit in
+                limit.map { "\($0) \(unit)" }
+            }
+            if !words.isEmpty { rows.append([name, words.joined(separator: ", ")]) }
+        }
+        rows.append([
+            "an SA lasts",
+            "\(smallest) at 10 GbE line rate of 64-octet frames, \(largest) of \(tunnel.innerMtuOctets)-octet packets",
+        ])
+        return ["", "tunnel \(tunnel.name)"] + table(rows)
+    }
+
+    private static func associations(_ outbound: Association, _ inbound: Association) -> [[String]] {
+        [
+            ["outbound SA", "SPI \(outbound.spi), key \(outbound.keyFingerprint)"],
+            [
+                "inbound SA",
+                "SPI \(inbound.spi), key \(inbound.keyFingerprint), replay window "
+                    + "\(inbound.replayWindowPackets ?? 0) packets",
+            ],
+        ] + (outbound.restartsText.map { [["restarts left", $0]] } ?? [])
     }
 
     private static func section(_ title: String, _ rows: [[String]]) -> [String] {
@@ -92,19 +109,24 @@ extension CheckReport {
 
     /// Rows with their columns aligned, two blanks in front and between.
     private static func table(_ rows: [[String]]) -> [String] {
+        let lengths = rows.map { $0.map(\.count) }
         var widths: [Int] = []
-        for row in rows {
-            for (column, cell) in row.enumerated() {
-                if column == widths.count { widths.append(0) }
-                widths[column] = max(widths[column], cell.count)
-            }
+        for (column, length) in lengths.lazy.flatMap({ $0.enumerated() }) {
+            if column == widths.count { widths.append(0) }
+            widths[column] = max(widths[column], length)
         }
-        return rows.map { row in
-            var line = ""
+        return zip(rows, lengths).map { row, lengths in
+            var line = "", owed = 0
             for (column, cell) in row.enumerated() where widths[column] > 0 {
-                line += "  " + cell + String(repeating: " ", count: widths[column] - cell.count)
+                // Blanks behind a cell are written with the next one, so that no line ends in them.
+                owed += 2
+                if !cell.isEmpty {
+                    line += String(repeating: " ", count: owed) + cell
+                    owed = 0
+                }
+                owed += widths[column] - lengths[column]
             }
-            return String(line.reversed().drop { $0 == " " }.reversed())
+            return line
         }
     }
 

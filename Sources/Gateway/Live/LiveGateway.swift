@@ -8,30 +8,35 @@ import Foundation
 import Logging
 import SAStore
 import ServiceLifecycle
+import UnixSignals
 
 /// A gateway on this machine's devices.
 public struct LiveGateway: Service {
     private let site: Site
+    private let sitePath: String
     private let reportPath: String?
     private let logger: Logger
 
-    /// A gateway that will run `site`. With `reportPath` the final report is written there as JSON.
-    public init(_ site: Site, reportPath: String?, logger: Logger) {
+    /// A gateway that will run `site`, which was read from `sitePath` and will be again. With `reportPath` the final
+    /// report is written there as JSON.
+    public init(_ site: Site, sitePath: String, reportPath: String?, logger: Logger) {
         self.site = site
+        self.sitePath = sitePath
         self.reportPath = reportPath
         self.logger = logger
     }
 
-    /// Runs until SIGTERM or SIGINT. Throws `MachineError`, `StoreError` or `DataPlaneError` when it can't start, and
-    /// `ReplayError.notConserved` when packets are not accounted for at the end.
-    public static func run(_ site: Site, reportPath: String?, logger: Logger) async throws {
+    /// Runs until SIGTERM or SIGINT; SIGHUP makes it read its site again. Throws `MachineError`, `StoreError`,
+    /// `ControlSocketError` or `DataPlaneError` when it can't start, and `ReplayError.notConserved` when packets are
+    /// not accounted for at the end.
+    public static func run(_ site: Site, sitePath: String, reportPath: String?, logger: Logger) async throws {
         // A reader of ours that goes away is its own affair.
         signal(SIGPIPE, SIG_IGN)
-        // Asks for a reload, which this version can't do; its default would end the gateway.
+        // Until there is something to reload; its default would end the gateway.
         signal(SIGHUP, SIG_IGN)
+        let gateway = LiveGateway(site, sitePath: sitePath, reportPath: reportPath, logger: logger)
         var configuration = ServiceGroupConfiguration(
-            services: [.init(service: LiveGateway(site, reportPath: reportPath, logger: logger))],
-            gracefulShutdownSignals: [.sigterm, .sigint],
+            services: [.init(service: gateway)], gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() })
         configuration.maximumGracefulShutdownDuration = .seconds(30)
         try await ServiceGroup(configuration: configuration).run()
@@ -41,33 +46,65 @@ public struct LiveGateway: Service {
     public func run() async throws {
         try Machine.check(site)
         let store = try StateStore(
-            directory: site.gateway.stateDirectory, now: Int64(Date().timeIntervalSince1970), machine: .current())
+            directory: site.gateway.stateDirectory, now: ControlPlane.now, machine: MachineIdentity.current())
+        let arena = try AssociationArena()
+        let keeper = AssociationKeeper(store: store, arena: arena)
+        var book = TunnelBook()
+        try book.follow(
+            site.topology, workers: site.dpdk.workerCores.count, installer: keeper, now: ControlPlane.now)
+        let events = book.advance(to: ControlPlane.now)
+        tellWhatIsLost(book, keeper)
+
         let thread = EnvironmentThread()
-        let data = try await thread.run { [site] in try LiveDataPlane(site) }
+        let data = try await thread.run { [site, book] in try LiveDataPlane(site, book, arena: arena) }
         defer { logger.info("stopped") }
+        let control = ControlPlane(
+            site, sitePath: sitePath, book: book, data: data, keeper: keeper, store: store, logger: logger)
+        let rounds: KeeperThread
+        let server: ControlServer
         do {
-            let keeper = NumberKeeper(site.topology, tables: data.group.tables, store: store)
-            for tunnel in try keeper.resume(secondsSince1970: Int64(Date().timeIntervalSince1970)) {
-                logger.error(
-                    "tunnel \(tunnel): its sequence numbers below 2^32 are used up: give it new keys on both sides")
-            }
+            // DPDK has looked at its page map; from here on nobody reads this memory, not even a core dump.
+            if !Environment.hideMemory() { logger.error("this process can't be made undumpable") }
+            server = try await ControlServer.start(
+                socketPath: site.gateway.controlSocket, metricsAddress: site.gateway.metricsAddress,
+                name: site.gateway.name, target: control, logger: logger)
+            rounds = KeeperThread(
+                keeper, rounds: { data.group.rounds },
+                atLimit: { Task { await control.advance(atLimit: true) } },
+                failed: { error in Task { await control.storeFailed(error) } })
             try await thread.run { [site] in try data.group.launch(on: site.dpdk.workerCores) }
-            announce(data)
-            await watch(data, keeper)
         } catch {
             _ = try await thread.run { data.stop() }
             throw error
         }
-        let report = try await thread.run { [logger] in
+        announce(data)
+        await control.started(events)
+        await live(with: control)
+        await server.stop()
+        try await thread.run { [logger] in
             data.group.stop()
             data.group.wait()
-            let report = Report(data.group)
+            rounds.stop()
             for port in data.ports { LiveGateway.tellLost(port, logger) }
             let leaked = data.stop()
             if leaked > 0 { logger.error("\(leaked) packet buffers did not come back") }
-            return report
         }
-        try conclude(report)
+        await control.stopped()
+        try await conclude(control.report)
+    }
+
+    /// Says what the numbers on disk cost at this start.
+    private func tellWhatIsLost(_ book: TunnelBook, _ keeper: AssociationKeeper) {
+        let exhausted = Set(keeper.exhausted)
+        for entry in book.entries {
+            for pair in entry.children.compactMap(\.pair) where exhausted.contains(pair.sameness.outbound) {
+                logger.error(
+                    """
+                    tunnel \(entry.name): the sequence numbers of SA \(pair.sameness.outbound.spi) below 2^32 are used \
+                    up: give it new keys on both sides
+                    """)
+            }
+        }
     }
 
     /// What a device lost by itself is in no worker's count.
@@ -90,29 +127,23 @@ public struct LiveGateway: Service {
         logger.info("gateway \(site.gateway.name) runs: workers on core(s) \(cores), \(data.cryptoDescription)")
     }
 
-    /// Reserves numbers and watches links until it is time to stop.
-    private func watch(_ data: LiveDataPlane, _ keeper: NumberKeeper) async {
+    /// Watches the clock, links and SIGHUP until it is time to stop.
+    private func live(with control: ControlPlane) async {
         await cancelWhenGracefulShutdown {
-            var limiter = LogLimiter(interval: .seconds(10))
-            // What is down from the beginning is said like what goes down.
-            var links = data.ports.map { _ in true }
-            var round = 0
-            while !Task.isCancelled {
-                do { try keeper.refill() } catch {
-                    limiter.log(.error, "store", "\(error)", to: logger)
-                }
-                round += 1
-                if round % 100 == 0 {
-                    for (index, port) in data.ports.enumerated() {
-                        let isUp = Machine.linkIsUp(port, device: site.topology.ports[index].device)
-                        guard isUp != links[index] else { continue }
-                        links[index] = isUp
-                        let state = isUp ? "up" : "down"
-                        limiter.log(
-                            .warning, "link \(port.name) \(state)", "port \(port.name): link is \(state)", to: logger)
+            await withTaskGroup { group in
+                group.addTask {
+                    while !Task.isCancelled {
+                        await control.advance(atLimit: false)
+                        await control.watchLinks()
+                        try? await Task.sleep(for: .seconds(1))
                     }
                 }
-                try? await Task.sleep(for: .milliseconds(10))
+                group.addTask {
+                    for await _ in await UnixSignalsSequence(trapping: .sighup) {
+                        _ = await control.reload(by: "SIGHUP")
+                    }
+                }
+                await group.waitForAll()
             }
         }
     }
@@ -131,7 +162,8 @@ final class LiveDataPlane: Sendable {
     let cryptoDescription: String
     private let pool: PacketPool
 
-    init(_ site: Site) throws {
+    /// Starts EAL and the ports of a site; `book` says what its tunnels' SAs are, made in `arena`.
+    init(_ site: Site, _ book: TunnelBook, arena: AssociationArena) throws {
         let topology = site.topology
         let workers = site.dpdk.workerCores.count
         let sizing = MemorySizing(site)
@@ -144,9 +176,9 @@ final class LiveDataPlane: Sendable {
         var ports: [StartedPort] = []
         do {
             for port in topology.ports { ports.append(try StartedPort(port, workers: workers, pool: pool)) }
-            let tables = try ForwardingTables(topology, workers: workers, name: "live")
+            let tables = try ForwardingTables(topology, states: book.states, name: "live")
             group = try WorkerGroup(
-                topology, tables: tables, ports: ports, pool: pool, workers: workers,
+                tables, arena: arena, ports: ports, pool: pool, workers: workers,
                 ticksPerSecond: Environment.ticksPerSecond, mode: .live, name: "live")
             cryptoDescription = try CryptoProbe.description()
         } catch {

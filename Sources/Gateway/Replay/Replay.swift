@@ -24,6 +24,9 @@ public struct Replay: ~Copyable {
     private let ports: [RingPort]
     private let group: WorkerGroup
     private var worker: Worker
+    private var book: TunnelBook
+    /// When the schedule or a lifetime changes what is sent under, in seconds since 1970.
+    private var nextChange: Int64?
     private var merge: CaptureMerge
     private var outputs: CaptureOutputs
     private var originals: DropOriginals
@@ -51,7 +54,7 @@ public struct Replay: ~Copyable {
         let inputs = options.inputs.map { file in
             CaptureMerge.Input(port: names.firstIndex(of: file.port) ?? 0, path: file.path)
         }
-        let merge = try CaptureMerge(inputs)
+        var merge = try CaptureMerge(inputs)
         let outputs = try CaptureOutputs(names.map { name in options.outputs.first { $0.port == name }?.path })
         let originals = try DropOriginals(path: options.dropsPath, capacity: Replay.burst)
 
@@ -64,15 +67,18 @@ public struct Replay: ~Copyable {
         for (index, port) in topology.ports.enumerated() {
             ports.append(try RingPort(port, index: index, pool: pool, name: "replay"))
         }
-        let tables = try ForwardingTables(topology, workers: 1, name: "replay")
-        // Numbers start at 1 in every run: the files are not for the wire.
-        for association in tables.outbound {
-            association.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
-        }
+        let start = Int64((merge.peekTimestampNanoseconds() ?? 0) / 1_000_000_000)
+        let arena = try AssociationArena()
+        var book = TunnelBook()
+        try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: start)
+        _ = book.advance(to: start)
+        let tables = try ForwardingTables(topology, states: book.states, name: "replay")
         let group = try WorkerGroup(
-            topology, tables: tables, ports: ports.map(\.port), pool: pool, workers: 1, ticksPerSecond: 1_000_000_000,
+            tables, arena: arena, ports: ports.map(\.port), pool: pool, workers: 1, ticksPerSecond: 1_000_000_000,
             mode: .replay(resolve: options.resolve), name: "replay")
         worker = try Worker(group.plan(0))
+        self.book = book
+        nextChange = book.nextChange(after: start)
         self.topology = topology
         self.pool = pool
         self.ports = ports
@@ -139,10 +145,25 @@ public struct Replay: ~Copyable {
     }
 
     private mutating func process(_ port: Int) throws {
+        try keepBook()
         _ = ports[port].feed(&burst)
         worker.poll(now: clock)
         try writeSent()
         try writeDropped()
+    }
+
+    /// What the control plane does for a gateway that runs, by the capture's clock: keys roll over, SAs end.
+    private mutating func keepBook() throws {
+        let now = Int64(clock / 1_000_000_000)
+        var isDue = nextChange.map { $0 <= now } ?? false
+        group.arena.attention.take { _ in isDue = true }
+        guard isDue else { return }
+        nextChange = nil
+        if !book.advance(to: now).isEmpty {
+            group.publish(
+                try ForwardingTables(topology, states: book.states, name: "replay", previous: group.tables))
+        }
+        nextChange = book.nextChange(after: now)
     }
 
     private mutating func writeSent() throws {
@@ -168,8 +189,9 @@ public struct Replay: ~Copyable {
         worker.drain(keepingDropped: true)
         try writeSent()
         try writeDropped()
-        let report = Report(group)
+        let report = Report(group, book)
         for port in ports { port.close() }
+        _ = group.reclaim()
         precondition(pool.inUse == 0, "packet buffers leaked")
         try outputs.close()
         try originals.close()

@@ -23,12 +23,11 @@ final class Rig {
         let ports = try topology.ports.enumerated().map { index, port in
             try RingPort(port, index: index, pool: pool, name: name)
         }
-        let tables = try ForwardingTables(topology, workers: workers, name: name)
-        for association in tables.outbound {
-            association.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
-        }
+        let arena = try AssociationArena()
+        let tables = try ForwardingTables(
+            topology, states: firstStates(topology, arena: arena, workers: workers), name: name)
         let group = try WorkerGroup(
-            topology, tables: tables, ports: ports.map(\.port), pool: pool, workers: workers,
+            tables, arena: arena, ports: ports.map(\.port), pool: pool, workers: workers,
             ticksPerSecond: 1_000_000_000, mode: mode, name: name)
         self.pool = pool
         self.ports = ports

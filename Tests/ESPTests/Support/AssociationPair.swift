@@ -19,7 +19,7 @@ final class AssociationPair {
     /// Key, salt and SPI follow from `seed` where they are not given; all numbers are granted.
     init(
         seed: UInt64, spi: UInt32? = nil, aesKey: [UInt8]? = nil, salt: [UInt8]? = nil, replayWindow: Int = 64,
-        granted: UInt64 = UInt64(UInt32.max)
+        granted: UInt64 = UInt64(UInt32.max), behind: UInt64 = 0
     ) throws {
         var random = SplitMix64(seed: seed)
         self.aesKey = aesKey ?? random.octets(16)
@@ -32,12 +32,14 @@ final class AssociationPair {
         let remote = IPv4Address(rawValue: AssociationPair.remote.reduce(0) { $0 << 8 | UInt32($1) })
         outbound = OutboundAssociationReference(
             OutboundSecurityAssociation(
-                key: key, spi: self.spi, local: local, remote: remote, nextHop: 7, innerMTU: 1438, owner: 0))
+                key: key, spi: self.spi, local: local, remote: remote, id: 7))
         inbound = InboundAssociationReference(
             InboundSecurityAssociation(
-                key: key, local: remote, remote: local, replayWindow: replayWindow, tunnel: 3, owner: 0))
+                key: key, local: remote, remote: local, replayWindow: replayWindow, owner: 0, id: 65,
+                behind: behind))
         self.key = key
         if granted > 0 { outbound.with { $0.grant(sequence: granted, initializationVector: granted) } }
+        inbound.with { $0.setCeiling(.max, notice: .max) }
     }
 
     deinit {
@@ -75,8 +77,8 @@ final class AssociationPair {
         outbound.with { association in
             OutboundState(
                 sequence: association.sequenceNumber.load(ordering: .relaxed),
-                vector: association.initializationVector.load(ordering: .relaxed),
-                packets: association.packets.load(ordering: .relaxed),
+                vector: association.initializationVector,
+                packets: association.packets,
                 octets: association.octets.load(ordering: .relaxed), identification: association.identification)
         }
     }

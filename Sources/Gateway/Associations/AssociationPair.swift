@@ -1,0 +1,103 @@
+import DataPlane
+import ESP
+import IPsec
+import SAStore
+
+/// What is asked for when a pair of SAs is to be installed.
+struct PairRequest: Sendable {
+    var local: IPv4Address
+    var remote: IPv4Address
+    /// Index of the worker that will own both.
+    var owner: Int
+    var outbound: Topology.Outbound
+    var inbound: Topology.Inbound
+    var lifetime: Lifetime
+
+    var outboundIdentity: SAIdentity {
+        SAIdentity(fingerprint: outbound.key.fingerprint.description, spi: outbound.spi)
+    }
+
+    var inboundIdentity: SAIdentity { SAIdentity(fingerprint: inbound.key.fingerprint.description, spi: inbound.spi) }
+
+    /// What makes two requests ask for the same SAs: then counters and windows go on.
+    var sameness: Sameness {
+        Sameness(
+            outbound: outboundIdentity, inbound: inboundIdentity, local: local, remote: remote,
+            replayWindowPackets: inbound.replayWindowPackets)
+    }
+
+    struct Sameness: Hashable, Sendable {
+        let outbound: SAIdentity, inbound: SAIdentity
+        let local: IPv4Address, remote: IPv4Address
+        let replayWindowPackets: Int
+    }
+}
+
+/// A pair of SAs that is installed: the two hot halves, and what the store knew of them when it was.
+final class AssociationPair: Sendable {
+    let sameness: PairRequest.Sameness
+    let owner: Int
+    let outbound: OutboundAssociation
+    let inbound: InboundAssociation
+    let outboundRecord: SARecord
+    let inboundRecord: SARecord
+
+    init(
+        _ request: PairRequest, outbound: OutboundAssociation, inbound: InboundAssociation, outboundRecord: SARecord,
+        inboundRecord: SARecord
+    ) {
+        sameness = request.sameness
+        owner = request.owner
+        self.outbound = outbound
+        self.inbound = inbound
+        self.outboundRecord = outboundRecord
+        self.inboundRecord = inboundRecord
+    }
+
+    /// Packets and inner octets since each was installed for the first time, earlier runs included.
+    var outboundUsage: SAUsage {
+        let (packets, octets) = outbound.reference.with { ($0.packets, $0.octets.load(ordering: .relaxed)) }
+        return SAUsage(
+            sa: sameness.outbound, packets: outboundRecord.packets + packets, octets: outboundRecord.octets + octets)
+    }
+
+    /// Likewise.
+    var inboundUsage: SAUsage {
+        let (packets, octets) = inbound.reference.with {
+            ($0.packets.load(ordering: .relaxed), $0.octets.load(ordering: .relaxed))
+        }
+        return SAUsage(
+            sa: sameness.inbound, packets: inboundRecord.packets + packets, octets: inboundRecord.octets + octets)
+    }
+
+    /// Goes by another lifetime from now on. Called twice, a round of the worker apart.
+    func limit(_ lifetime: Lifetime) {
+        let behind = outboundRecord.sequenceReserved
+        outbound.reference.with { $0.limit(Allowance.outbound(lifetime, outboundRecord, behind: behind)) }
+        inbound.reference.with { $0.limit(Allowance(lifetime, inboundRecord)) }
+    }
+}
+
+extension Allowance {
+    /// What a lifetime leaves to an SA that has carried what its record says.
+    init(_ lifetime: Lifetime, _ record: SARecord) {
+        func left(_ limit: UInt64?, _ used: UInt64) -> UInt64 { limit.map { $0 - min($0, used) } ?? .max }
+        self.init()
+        softPackets = left(lifetime.soft.packets, record.packets)
+        softOctets = left(lifetime.soft.octets, record.octets)
+        hardPackets = left(lifetime.hard.packets, record.packets)
+        hardOctets = left(lifetime.hard.octets, record.octets)
+    }
+
+    /// Numbers before the last one at which somebody should know that they end: a sixteenth of all.
+    static let wallNotice: UInt64 = 1 << 28
+
+    /// The same for an outbound SA, which ends at 2^32 - 1 whatever its lifetime (RFC 4303 section 3.3.3) and whose
+    /// soft limit is a sixteenth before that at the latest. `behind` is the number that this run follows on.
+    static func outbound(_ lifetime: Lifetime, _ record: SARecord, behind: UInt64) -> Allowance {
+        var allowance = Allowance(lifetime, record)
+        let wall = ReservationRequest.lastSequenceNumber - wallNotice
+        allowance.softPackets = min(allowance.softPackets, wall - min(wall, behind))
+        return allowance
+    }
+}

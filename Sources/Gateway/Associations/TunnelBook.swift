@@ -1,0 +1,285 @@
+// Which SAs every tunnel has, and which of them it sends under. Time and limits move them:
+//
+//   next, standby ---- due, activated, or the one before is at its soft limit ----> current ---> old ---> retired
+//
+// All but the retired are accepted: clocks of two sites differ, and packets are on their way when keys change. What is
+// sent under changes in one moment, with the tables (make before break).
+
+import DataPlane
+import IPsec
+import SAStore
+
+/// The SAs of all tunnels, in the topology's order. A value: whoever changes it publishes what follows from it.
+struct TunnelBook: Sendable {
+    /// Where a pair comes from.
+    enum Origin: String, Sendable { case file, runtime }
+
+    /// What a pair is for its tunnel.
+    enum State: String, Sendable { case next, standby, current, old, retired }
+
+    /// A pair of SAs of a tunnel.
+    struct Child: Sendable {
+        let description: Topology.Child
+        let origin: Origin
+        /// When it became current by hand or in an SA's stead, and its place among such acts.
+        var activated: (at: Int64, order: UInt64)?
+        /// Nil once it is retired.
+        var pair: AssociationPair?
+        var state = State.next
+        var outboundLimits = LimitsTold(), inboundLimits = LimitsTold()
+        var isInboundOver = false
+
+        var spis: [SPI] { [description.outbound.spi, description.inbound.spi] }
+    }
+
+    /// Which limits of an SA somebody has been told of.
+    struct LimitsTold: Sendable { var soft = false, hard = false }
+
+    /// A tunnel.
+    struct Entry: Sendable {
+        let name: String
+        let owner: Int
+        var lifetime: Lifetime
+        var children: [Child]
+    }
+
+    private(set) var entries: [Entry] = []
+    private var activations: UInt64 = 0
+    private var assigned = 0
+
+    /// What happened to an SA.
+    struct Event: Sendable, Equatable {
+        enum Kind: String, Sendable { case softLimit, hardLimit, activated, retired }
+        let kind: Kind
+        let tunnel: String
+        let direction: Direction?
+        let spi: SPI
+    }
+
+    /// Goes over to the tunnels of a topology: pairs that are asked for again stay as they are, those that are new are
+    /// installed, those that were added by hand stay with their tunnel. Throws what the installer throws, and is
+    /// unchanged then.
+    mutating func follow(
+        _ topology: Topology, workers: Int, installer: some AssociationInstaller, now: Int64
+    ) throws {
+        var known: [PairRequest.Sameness: Child] = [:]
+        for child in entries.flatMap(\.children) {
+            if let pair = child.pair { known[pair.sameness] = child }
+        }
+        let before = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0) })
+        var next: [Entry] = [], requests: [PairRequest] = [], places: [(entry: Int, child: Int)] = []
+        var assigned = self.assigned
+        for tunnel in topology.tunnels {
+            let previous = before[tunnel.name]
+            let asked = tunnel.children.map { PairRequest(tunnel, $0, owner: 0) }
+            // Who owns an SA owns it for its life; so a tunnel that is renamed stays where its SAs are.
+            let owner = previous?.owner ?? asked.lazy.compactMap { known[$0.sameness]?.pair?.owner }.first
+            var entry = Entry(
+                name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [])
+            if owner == nil { assigned += 1 }
+            let retired = TunnelBook.retiredByTime(tunnel.children, now)
+            let byHand = (previous?.children ?? []).filter { $0.origin == .runtime && $0.pair != nil }
+            let spis = Set(tunnel.children.flatMap { [$0.outbound.spi, $0.inbound.spi] })
+            for (index, description) in tunnel.children.enumerated() {
+                var request = asked[index]
+                request.owner = entry.owner
+                let kept = known[request.sameness].flatMap { $0.pair?.owner == entry.owner ? $0 : nil }
+                var child = Child(description: description, origin: .file)
+                child.activated = kept?.activated
+                child.pair = kept?.pair
+                if let kept {
+                    (child.state, child.outboundLimits, child.inboundLimits) = (
+                        kept.state, kept.outboundLimits, kept.inboundLimits
+                    )
+                }
+                let wasRetired = previous?.children.contains { $0.state == .retired && $0.spis == child.spis } ?? false
+                if kept == nil && (wasRetired || retired.contains(index)) {
+                    child.state = .retired
+                } else if kept == nil {
+                    requests.append(request)
+                    places.append((next.count, entry.children.count))
+                }
+                entry.children.append(child)
+            }
+            // What the file names now is the file's.
+            entry.children += byHand.filter { spis.isDisjoint(with: $0.spis) }
+            next.append(entry)
+        }
+        let pairs = try installer.install(requests, now: now)
+        for (pair, place) in zip(pairs, places) { next[place.entry].children[place.child].pair = pair }
+        entries = next
+        self.assigned = assigned
+    }
+
+    /// Of a tunnel's children those that are over by the schedule alone: two later ones have begun.
+    private static func retiredByTime(_ children: [Topology.Child], _ now: Int64) -> Set<Int> {
+        let begun = children.indices.filter { $0 == 0 || children[$0].notBefore.map { $0 <= now } ?? false }
+        return Set(begun.dropLast(2))
+    }
+
+    /// Every pair that is installed.
+    var pairs: [AssociationPair] { entries.flatMap { $0.children.compactMap(\.pair) } }
+
+    /// What tables are to say.
+    var states: [TunnelState] {
+        entries.map { entry in
+            let current = entry.children.first { $0.state == .current }
+            let isOver = current.map { $0.outboundLimits.hard } ?? false
+            return TunnelState(
+                outbound: isOver ? nil : current?.pair?.outbound, refusal: isOver ? .lifetimeExpired : .noOutboundSA,
+                inbound: entry.children.compactMap { $0.pair?.inbound }, owner: entry.owner)
+        }
+    }
+}
+
+extension PairRequest {
+    init(_ tunnel: Topology.Tunnel, _ child: Topology.Child, owner: Int) {
+        self.init(
+            local: tunnel.localAddress, remote: tunnel.remoteAddress, owner: owner, outbound: child.outbound,
+            inbound: child.inbound, lifetime: tunnel.lifetime)
+    }
+}
+
+// MARK: By hand
+
+extension TunnelBook {
+    /// Index of a tunnel; nil when there is none of that name.
+    func index(of tunnel: String) -> Int? { entries.firstIndex { $0.name == tunnel } }
+
+    /// Index of the child of a tunnel that has an SA with this SPI, either way, and is not retired.
+    func child(with spi: SPI, in entry: Int) -> Int? {
+        entries[entry].children.firstIndex { $0.pair != nil && $0.spis.contains(spi) }
+    }
+
+    /// Adds a pair that is installed already.
+    mutating func add(_ description: Topology.Child, _ pair: AssociationPair, to entry: Int) {
+        var child = Child(description: description, origin: .runtime)
+        child.pair = pair
+        entries[entry].children.append(child)
+    }
+
+    /// Sends under a child from now on.
+    mutating func activate(_ child: Int, in entry: Int, now: Int64) {
+        activations += 1
+        entries[entry].children[child].activated = (now, activations)
+    }
+
+    /// Takes a child out.
+    mutating func remove(_ child: Int, from entry: Int) { entries[entry].children.remove(at: child) }
+}
+
+// MARK: By time and limits
+
+extension TunnelBook {
+    /// Moves every tunnel to where it is at `now`, in seconds since 1970; tells what that changed.
+    mutating func advance(to now: Int64) -> [Event] {
+        var events: [Event] = []
+        for index in entries.indices {
+            tellLimits(index, now, &events)
+            choose(index, now, &events)
+        }
+        return events
+    }
+
+    /// When `advance` may have something to do again, as far as time decides it; nil: never.
+    func nextChange(after now: Int64) -> Int64? {
+        var times: [Int64] = []
+        for entry in entries {
+            for child in entry.children {
+                if let at = child.description.notBefore { times.append(at) }
+                guard let pair = child.pair else { continue }
+                for limit in [entry.lifetime.soft.seconds, entry.lifetime.hard.seconds].compactMap({ $0 }) {
+                    let seconds = Int64(clamping: limit)
+                    times.append(pair.outboundRecord.installedAt.addingReportingOverflow(seconds).partialValue)
+                    times.append(pair.inboundRecord.installedAt.addingReportingOverflow(seconds).partialValue)
+                }
+            }
+        }
+        return times.filter { $0 > now }.min()
+    }
+
+    private mutating func tellLimits(_ index: Int, _ now: Int64, _ events: inout [Event]) {
+        let entry = entries[index]
+        for (number, child) in entry.children.enumerated() {
+            guard let pair = child.pair else { continue }
+            let (outboundSoft, outboundHard) = pair.outbound.reference.with { ($0.isSoftExpired, $0.isHardExpired) }
+            let (inboundSoft, inboundHard) = pair.inbound.reference.with { ($0.isSoftExpired, $0.isHardExpired) }
+            func isPast(_ limit: UInt64?, _ record: SARecord) -> Bool {
+                limit.map { now - record.installedAt >= Int64(clamping: $0) } ?? false
+            }
+            let soft = entry.lifetime.soft.seconds, hard = entry.lifetime.hard.seconds
+            let outbound = LimitsTold(
+                soft: outboundSoft || isPast(soft, pair.outboundRecord),
+                hard: outboundHard || isPast(hard, pair.outboundRecord))
+            let inbound = LimitsTold(
+                soft: inboundSoft || isPast(soft, pair.inboundRecord),
+                hard: inboundHard || isPast(hard, pair.inboundRecord))
+            func tell(_ kind: Event.Kind, _ direction: Direction, _ was: Bool, _ now: Bool, _ spi: SPI) {
+                guard now && !was else { return }
+                events.append(Event(kind: kind, tunnel: entry.name, direction: direction, spi: spi))
+            }
+            let (out, into) = (child.description.outbound.spi, child.description.inbound.spi)
+            tell(.softLimit, .outbound, child.outboundLimits.soft, outbound.soft, out)
+            tell(.hardLimit, .outbound, child.outboundLimits.hard, outbound.hard, out)
+            tell(.softLimit, .inbound, child.inboundLimits.soft, inbound.soft, into)
+            tell(.hardLimit, .inbound, child.inboundLimits.hard, inbound.hard, into)
+            if inbound.hard { pair.inbound.reference.with { $0.expire() } }
+            entries[index].children[number].outboundLimits = outbound
+            entries[index].children[number].inboundLimits = inbound
+        }
+    }
+
+    /// Of those that have begun the last is current, the one before is old, and what was before that is over.
+    private mutating func choose(_ index: Int, _ now: Int64, _ events: inout [Event]) {
+        var begun = begun(index, now)
+        if let last = begun.last, entries[index].children[last].outboundLimits.soft,
+            let younger = younger(than: last, index)
+        {
+            activate(younger, in: index, now: now)
+            begun.append(younger)
+        }
+        for number in entries[index].children.indices {
+            let child = entries[index].children[number]
+            let state: State
+            switch begun.lastIndex(of: number) {
+            case let place? where place == begun.count - 1: state = .current
+            case let place? where place == begun.count - 2: state = .old
+            case .some: state = .retired
+            case nil: state = child.description.notBefore == nil ? .standby : .next
+            }
+            guard state != child.state, child.state != .retired else { continue }
+            entries[index].children[number].state = state
+            let name = entries[index].name, spi = child.description.outbound.spi
+            if state == .current { events.append(Event(kind: .activated, tunnel: name, direction: nil, spi: spi)) }
+            if state == .retired {
+                entries[index].children[number].pair = nil
+                events.append(Event(kind: .retired, tunnel: name, direction: nil, spi: spi))
+            }
+        }
+    }
+
+    /// Children that are or were to be sent under, in the order in which they were. The first of the file from the
+    /// beginning; others by their time or by hand.
+    private func begun(_ index: Int, _ now: Int64) -> [Int] {
+        let children = entries[index].children
+        func start(_ number: Int) -> (at: Int64, order: UInt64, number: Int)? {
+            let child = children[number]
+            guard child.pair != nil else { return nil }
+            if let activated = child.activated { return (activated.at, activated.order, number) }
+            if let at = child.description.notBefore { return at <= now ? (at, 0, number) : nil }
+            return number == 0 && child.origin == .file ? (.min, 0, number) : nil
+        }
+        return children.indices.compactMap(start).sorted { $0 < $1 }.map(\.number)
+    }
+
+    /// The one to go over to when `last` has reached its soft limit: the next that waits for nothing; and when it is at
+    /// its hard limit, even one whose time is still to come.
+    private func younger(than last: Int, _ index: Int) -> Int? {
+        let children = entries[index].children
+        let later = children.indices.filter {
+            $0 > last && children[$0].pair != nil && !children[$0].outboundLimits.soft
+        }
+        if let standby = later.first(where: { children[$0].description.notBefore == nil }) { return standby }
+        return children[last].outboundLimits.hard ? later.first : nil
+    }
+}
