@@ -43,6 +43,8 @@ public struct InboundSecurityAssociation: ~Copyable {
     // Third line.
 
     private let allowance: SharedAllowance
+    /// Authentic packets that were above the ceiling in this run, for other threads.
+    public let ahead: Atomic<UInt64>
     /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
     private var isHolding = false
 
@@ -68,6 +70,7 @@ public struct InboundSecurityAssociation: ~Copyable {
         notice = Atomic(0)
         highest = Atomic(behind)
         wanted = Atomic(0)
+        ahead = Atomic(0)
     }
 
     /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
@@ -135,6 +138,7 @@ public struct InboundSecurityAssociation: ~Copyable {
         octetThreshold.store(allowance.nextOctets(after: used), ordering: .relaxed)
         if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
         if number <= ceiling { return isHolding && !waited ? .ahead : nil }
+        if !waited { ahead.store(ahead.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
         if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
         return .ahead
     }
