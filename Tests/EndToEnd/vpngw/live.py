@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vpngw.gateway import BINARY, Result, assert_conserved
+from vpngw.gateway import BINARY, Result, assert_conserved, command
 from vpngw.network import Network, wait_until
 from vpngw.site import Port, Site, Tunnel
 
@@ -33,11 +33,12 @@ def ports(number: int) -> list[Port]:
 
 @dataclass
 class LiveGateway:
-    """One run of vpn-gw in a namespace."""
+    """One run of vpn-gw in a namespace. `environment` is added to the test's own."""
 
     network: Network
     name: str
     site: Path
+    environment: dict[str, str] = field(default_factory=dict)
     log: Path = field(init=False)
     report: Path = field(init=False)
 
@@ -47,7 +48,8 @@ class LiveGateway:
             number += 1
         self.log, self.report = log, log.with_suffix(".json")
         self.process = self.network.start(
-            self.name, BINARY, "--config", self.site, "--report", self.report, log=self.log)
+            self.name, BINARY, "--config", self.site, "--report", self.report, log=self.log,
+            env=os.environ | self.environment)
 
     def wait_for(self, text: str, seconds: float = 20) -> None:
         """Until `text` is in its log."""
@@ -71,6 +73,12 @@ class LiveGateway:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
+
+    def show(self, subject: str) -> dict | list:
+        """What `vpn-gw show` says of it now."""
+        said = command("show", subject, "--json", "--config", self.site)
+        assert said.code == 0, self._story(said.stderr)
+        return json.loads(said.stdout)
 
     def ended(self, seconds: float = 20) -> Result:
         """Waits for a run that ends by itself."""
@@ -122,12 +130,12 @@ class One:
     network: Network
     site: Site
 
-    def run(self, text: str | None = None) -> LiveGateway:
+    def run(self, text: str | None = None, **environment: str) -> LiveGateway:
         """A run of the site, or of a site file with other text."""
         path = self.site.write()
         if text is not None:
             path.write_text(text)
-        return LiveGateway(self.network, "gw", path)
+        return LiveGateway(self.network, "gw", path, environment)
 
 
 def make_one(network: Network) -> One:

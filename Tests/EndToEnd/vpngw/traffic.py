@@ -5,6 +5,7 @@
     traffic.py receive PORT                   one TCP connection; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
+    traffic.py stream ADDRESS PORT RATE       numbered UDP datagrams, RATE a second, until it is ended
 """
 
 import hashlib
@@ -94,6 +95,24 @@ def blast(address: str, count: int) -> None:
             sender.sendto(b"x" * 100, (address, 9))
 
 
+def stream(address: str, port: int, rate: int) -> None:
+    """Each carries its number, in 8 octets. What was not sent in time (stopped, no processor) is not made up for."""
+    number, due = 0, time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((address, port))
+        while True:
+            now = time.monotonic()
+            due = max(due, now - 0.01)
+            while due <= now:
+                try:
+                    sender.send(number.to_bytes(8, "big"))
+                except OSError:  # no route yet, or an ICMP error of before
+                    pass
+                number += 1
+                due += 1 / rate
+            time.sleep(max(0, min(0.002, due - now)))
+
+
 if __name__ == "__main__":
     action, *arguments = sys.argv[1:]
     if action == "echo":
@@ -104,3 +123,5 @@ if __name__ == "__main__":
         print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
     elif action == "blast":
         blast(arguments[0], int(arguments[1]))
+    elif action == "stream":
+        stream(arguments[0], int(arguments[1]), int(arguments[2]))
