@@ -74,7 +74,7 @@ extension Worker {
         let count = aheadCount
         for index in 0..<count {
             var packet = ahead[index]
-            let slot = sad.find(packet.bytes.uint32(at: 0))
+            let slot = sad.find(packet.frame.spi)
             if slot.association == packet.association {
                 packet.frame.tunnel = slot.tunnel
                 ahead[kept] = packet

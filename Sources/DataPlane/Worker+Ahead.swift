@@ -7,14 +7,19 @@ import ESP
 import IPsec
 import Wire
 
-/// An authentic packet that waits for its SA's ceiling.
+/// An authentic packet that waits for its SA's ceiling, or behind one of its tunnel that does.
 struct AheadPacket: BitwiseCopyable {
     var frame: ReceivedESP
-    /// From the ESP header to the end of the ICV, the text in clear.
+    /// From the ESP header to the end of the ICV, the text in clear; or the inner packet.
     var bytes: PacketBytes
     var association: InboundAssociationReference
     /// When it came, in clock ticks.
     var since: UInt64
+    /// Whether its SA has taken it, and it only keeps its place behind others.
+    var isAccepted: Bool
+
+    /// Whether it need not wait any longer on its own account.
+    var isReady: Bool { isAccepted || association.with { $0.reaches(UInt64(bytes.uint32(at: 4))) } }
 }
 
 extension Worker {
@@ -24,32 +29,49 @@ extension Worker {
     /// Keeps a packet of the inbound burst.
     @inline(never)
     mutating func hold(_ packet: InboundPacket, _ frame: ReceivedESP) {
-        guard aheadCount < Worker.aheadLimit else { return drop(frame.mbuf, .ahead) }
+        guard aheadCount < Worker.aheadLimit else {
+            drop(frame.mbuf, .ahead)
+            return settle(packet.reference)
+        }
         ahead[aheadCount] = AheadPacket(
-            frame: frame, bytes: packet.bytes, association: packet.reference, since: now)
+            frame: frame, bytes: packet.bytes, association: packet.reference, since: now,
+            isAccepted: packet.failure == nil)
         aheadCount += 1
-        packet.reference.with { $0.setHolding(true) }
     }
 
-    /// Passes on those whose ceiling has been raised, oldest first.
+    /// Whether packets of a tunnel wait: what comes later under any of its SAs must not overtake them.
+    @inline(never)
+    mutating func isAhead(tunnel: UInt32) -> Bool {
+        for index in 0..<aheadCount where ahead[index].frame.tunnel == tunnel { return true }
+        return false
+    }
+
+    /// Passes on those whose ceiling has been raised, oldest first; the first that can't go keeps back all behind it.
     @inline(never)
     mutating func takeAhead() {
-        // Of one SA none may overtake another: the first that can't go keeps back all behind it.
         var taken = 0
-        while taken < aheadCount, inbound.count < inbound.capacity {
-            let packet = ahead[taken]
-            guard packet.association.with({ $0.reaches(UInt64(packet.bytes.uint32(at: 4))) }) else { break }
-            received[inbound.count] = packet.frame
-            inbound.append(bytes: packet.bytes, association: packet.association, tag: inbound.count)
-            taken += 1
-        }
+        while taken < min(aheadCount, inside.capacity), ahead[taken].isReady { taken += 1 }
         guard taken > 0 else { return }
-        let count = aheadCount - taken
-        for index in 0..<count { ahead[index] = ahead[index + taken] }
+        // They leave the list first: what is found wanting on its way must not be held behind itself.
+        let taking = taken
+        for index in 0..<taking { leaving[index] = ahead[index] }
+        let count = aheadCount - taking
+        for index in 0..<count { ahead[index] = ahead[index + taking] }
         aheadCount = count
-        for index in 0..<taken { settle(inbound[index].reference) }
-        inbound.finishOpened()
-        admitInbound()
+        for index in 0..<taking {
+            let packet = leaving[index]
+            settle(packet.association)
+            if packet.isAccepted {
+                if let refused = admit(packet.bytes, packet.frame) { drop(packet.frame.mbuf, refused) }
+                continue
+            }
+            received[0] = packet.frame
+            inbound.append(bytes: packet.bytes, association: packet.association, tag: 0)
+            inbound.finishOpened()
+            let opened = inbound[0]
+            if let refused = opened.failure ?? admit(opened.bytes, packet.frame) { drop(packet.frame.mbuf, refused) }
+            inbound.removeAll()
+        }
         finishPass()
     }
 

@@ -87,6 +87,8 @@ public struct Worker: ~Copyable {
     let held: FixedArray<HeldPacket>
     var heldCount = 0
     let ahead: FixedArray<AheadPacket>
+    /// Scratch: those of `ahead` that go now.
+    let leaving: FixedArray<AheadPacket>
     var aheadCount = 0
 
     // Scratch of the lookup passes.
@@ -146,6 +148,7 @@ public struct Worker: ~Copyable {
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
         ahead = FixedArray(unfilled: Worker.aheadLimit)
+        leaving = FixedArray(unfilled: capacity)
         received = FixedArray(unfilled: capacity)
         addresses = FixedArray(repeating: 0, count: capacity)
         hops = FixedArray(repeating: 0, count: capacity)

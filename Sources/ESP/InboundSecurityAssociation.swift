@@ -81,7 +81,8 @@ public struct InboundSecurityAssociation: ~Copyable {
     @inline(__always)
     public func reaches(_ number: UInt64) -> Bool { number <= ceiling.load(ordering: .acquiring) }
 
-    /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes.
+    /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes. The first
+    /// that is `ahead` says so by itself; who keeps such packets says when none is left.
     public mutating func setHolding(_ isHolding: Bool) {
         self.isHolding = isHolding
         packetThreshold.store(0, ordering: .relaxed)
@@ -136,6 +137,8 @@ public struct InboundSecurityAssociation: ~Copyable {
         if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
         if number <= ceiling { return isHolding && !waited ? .ahead : nil }
         if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
+        // From here on, even if the ceiling goes up while this burst is looked at.
+        setHolding(true)
         return .ahead
     }
 }

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vpngw.control import Control
 from vpngw.gateway import BINARY, Result, assert_conserved
 from vpngw.network import Network, wait_until
 from vpngw.site import Port, Site, Tunnel
@@ -75,6 +76,10 @@ class LiveGateway:
     def ended(self, seconds: float = 20) -> Result:
         """Waits for a run that ends by itself."""
         return Result(self.process.wait(seconds), "", self.log.read_text(), None)
+
+    @property
+    def control(self) -> Control:
+        return Control(self.site.with_suffix(".sock"))
 
     def _story(self, what: str) -> str:
         return f"{self.site.stem}: {what}\n{self.log.read_text()}"

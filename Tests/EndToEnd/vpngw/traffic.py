@@ -5,11 +5,14 @@
     traffic.py receive PORT                   one TCP connection; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
+    traffic.py number ADDRESS PORT RATE       numbered UDP datagrams, so many a second, until SIGTERM; "numbered N"
+    traffic.py count PORT                     their other end, until SIGTERM; "counted N, L lost, R reordered, D doubled"
 """
 
 import hashlib
 import os
 import socket
+import signal
 import struct
 import sys
 import time
@@ -94,7 +97,47 @@ def blast(address: str, count: int) -> None:
             sender.sendto(b"x" * 100, (address, 9))
 
 
+ended: list[int] = []
+
+
+def number(address: str, port: int, rate: int) -> str:
+    """In bursts of a hundredth of a second, caught up when this process had to wait, at most ten of them at once."""
+    sent, start = 0, time.monotonic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((address, port))
+        while not ended:
+            due = min(int((time.monotonic() - start) * rate) + 1 - sent, rate // 10 + 1)
+            for _ in range(due):
+                sender.send(struct.pack("!Q", sent) + b"." * 56)
+                sent += 1
+            if due > rate // 10:
+                start = time.monotonic() - sent / rate
+            time.sleep(0.01)
+    return f"numbered {sent}"
+
+
+def count(port: int) -> str:
+    """What arrived, held against numbers from 0 to the highest that came."""
+    seen, highest, reordered, doubled = set(), -1, 0, 0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE, which Python has no name for
+        receiver.bind(("", port))
+        receiver.settimeout(0.1)
+        print("listening", flush=True)
+        while not ended:
+            try:
+                value, = struct.unpack("!Q", receiver.recv(64)[:8])
+            except TimeoutError:
+                continue
+            doubled += value in seen
+            reordered += value < highest
+            seen.add(value)
+            highest = max(highest, value)
+    return f"counted {len(seen)}, {highest + 1 - len(seen)} lost, {reordered} reordered, {doubled} doubled"
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     action, *arguments = sys.argv[1:]
     if action == "echo":
         print(echo(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
@@ -104,3 +147,7 @@ if __name__ == "__main__":
         print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
     elif action == "blast":
         blast(arguments[0], int(arguments[1]))
+    elif action == "number":
+        print(number(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+    elif action == "count":
+        print(count(int(arguments[0])), flush=True)
