@@ -55,8 +55,6 @@ public final class StateStore: Sendable {
                 var identity = try StoreIdentity(db, path: file)
                 try identity.admit(machine, now: now, path: file)
                 try StateStore.makeDurable(db, path: file)
-                // Also fails now rather than at the first round where the file takes no writes, and makes the -wal and
-                // -shm, so that their names are there to be synced.
                 try identity.update(db)
                 for suffix in ["", "-wal", "-shm"] { try StateDirectory.makePrivate(file + suffix) }
                 return stored
@@ -212,6 +210,9 @@ extension StateStore {
         // A round of 100 000 SAs stays in memory until it is written, and its -wal does not stay for ever.
         try db.execute(sql: "PRAGMA cache_size = -65536; PRAGMA journal_size_limit = 4194304")
         try checkDurable(db, path: path)
+        // A commit that changes nothing and yet is written: fails now rather than at the first round where the file
+        // takes no writes, and makes the -wal and -shm, so that their names are there to be synced.
+        try db.execute(sql: "PRAGMA user_version = \(StoreSchema.version)")
     }
 
     /// Throws `.notDurable` unless the connection has both settings.

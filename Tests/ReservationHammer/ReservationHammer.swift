@@ -3,23 +3,34 @@ import IPsec
 import SAStore
 
 /// Reserves from the store in the directory of its one argument until it is killed, and writes each block that it was
-/// granted to standard output: "<request's place in the round> <first> <last>", a line a block.
+/// granted to standard output: "<counter> <first> <last>", a line a block. The counters are the sequence numbers and
+/// IVs of one SA, and the IVs of keys that come and go: "sequence", "vector", "key<number>".
 @main
 struct ReservationHammer {
     static func main() throws {
-        let fingerprint = String(repeating: "0123456789abcdef", count: 4)
-        var round = StoreRound()
-        round.reservations = [
-            .sequenceNumbers(count: 64, sa: SAIdentity(fingerprint: fingerprint, spi: SPI(rawValue: 0x1001))),
-            .initializationVectors(count: 100, fingerprint: fingerprint, floor: 0),
-        ]
         let now: Int64 = 1_800_000_000
+        let sa = SAIdentity(
+            fingerprint: String(repeating: "0123456789abcdef", count: 4), spi: SPI(rawValue: 0x1001))
         let store = try StateStore(directory: CommandLine.arguments[1], now: now, machine: nil)
-        while true {
+        // Other keys in each run, so that new ones are written at any time.
+        var key = Int(getpid()) << 20
+        for turn in 1... {
+            if turn % 16 == 0 { key += 1 }
+            let digits = String(key, radix: 16)
+            let fingerprint = String(repeating: "0", count: 64 - digits.count) + digits
+            if turn % 16 == 0 {
+                _ = try store.open([SAIdentity(fingerprint: fingerprint, spi: SPI(rawValue: 0x1002))], now: now)
+            }
+            var round = StoreRound()
+            round.reservations = [
+                .sequenceNumbers(count: 64, sa: sa),
+                .initializationVectors(count: 100, fingerprint: sa.fingerprint, floor: 0),
+                .initializationVectors(count: 10, fingerprint: fingerprint, floor: 0),
+            ]
             var lines = ""
-            for (place, block) in try store.commit(round, now: now).enumerated() {
+            for (name, block) in zip(["sequence", "vector", "key\(key)"], try store.commit(round, now: now)) {
                 guard let block else { return }
-                lines += "\(place) \(block.lowerBound) \(block.upperBound)\n"
+                lines += "\(name) \(block.lowerBound) \(block.upperBound)\n"
             }
             let octets = Array(lines.utf8)
             guard unsafe write(STDOUT_FILENO, octets, octets.count) == octets.count else { return }

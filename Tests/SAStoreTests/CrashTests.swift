@@ -15,13 +15,15 @@ struct CrashTests {
         arguments: [1, 2] as [UInt64])
     func killed(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        var highest: [UInt64] = [0, 0]
+        var highest: [String: UInt64] = [:]
         for round in 0..<6 {
             let rounds = Int.random(in: 1...150, using: &random)
             for grant in try hammer(killAfter: rounds) {
                 // The first block after a crash starts behind the last one of the run before.
-                #expect(grant.first > highest[grant.place], "seed \(seed), round \(round), place \(grant.place)")
-                highest[grant.place] = grant.last
+                #expect(
+                    grant.first > highest[grant.counter, default: 0],
+                    "seed \(seed), round \(round), \(grant.counter)")
+                highest[grant.counter] = grant.last
             }
             let store = try StateStore(directory: directory.state)
             let sequence = try #require(try store.sequenceNumbers(1, Hammer.sa)).lowerBound
@@ -30,8 +32,11 @@ struct CrashTests {
                     .initializationVectors(count: 1, fingerprint: Hammer.sa.fingerprint, floor: 0)
                 ])[0]
             ).lowerBound
-            #expect(sequence > highest[0] && vector > highest[1], "seed \(seed), round \(round), \(rounds) lines read")
-            highest = [sequence, vector]
+            #expect(
+                sequence > highest["sequence", default: 0] && vector > highest["vector", default: 0],
+                "seed \(seed), round \(round), \(rounds) lines read")
+            highest["sequence"] = sequence
+            highest["vector"] = vector
         }
     }
 
@@ -41,7 +46,7 @@ struct CrashTests {
     }
 
     private struct Grant {
-        var place: Int
+        var counter: String
         var first: UInt64
         var last: UInt64
     }
@@ -68,9 +73,10 @@ struct CrashTests {
         // A line that the kill cut short is left out: it has no newline.
         return try output.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).dropLast().map {
             line in
-            let numbers = String(decoding: line, as: UTF8.self).split(separator: " ").compactMap { UInt64($0) }
-            try #require(numbers.count == 3)
-            return Grant(place: Int(numbers[0]), first: numbers[1], last: numbers[2])
+            let words = String(decoding: line, as: UTF8.self).split(separator: " ")
+            try #require(words.count == 3)
+            return Grant(
+                counter: String(words[0]), first: try #require(UInt64(words[1])), last: try #require(UInt64(words[2])))
         }
     }
 

@@ -65,6 +65,15 @@ struct StoreFileTests {
         }
     }
 
+    @Test("opening commits to the -wal, so that a file that takes no writes is noticed then, and its name is synced")
+    func writesWhenOpened() throws {
+        try makeStore()
+        let store = try StateStore(directory: directory.state)
+        let attributes = try FileManager.default.attributesOfItem(atPath: directory.file + "-wal")
+        #expect(try #require(attributes[.size] as? Int) > 4096)
+        #expect(store.written.commits == 0)
+    }
+
     @Test("two stores never share a directory")
     func exclusive() throws {
         var store: StateStore? = try StateStore(directory: directory.state)
