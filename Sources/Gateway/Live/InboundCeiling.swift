@@ -30,7 +30,9 @@ struct InboundCeiling: Sendable {
 
     var id: Int { pair.inbound.id }
     /// What belongs on disk before `grant`.
-    var onDisk: ReplayCeiling { ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling) }
+    var onDisk: ReplayCeiling {
+        ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling, reached: min(highestThen, ceiling))
+    }
     /// Whether a limit of its lifetime was reached.
     var isAtLimit: Bool { pair.inbound.reference.with { $0.isSoftExpired || $0.isHardExpired } }
     /// Whether it should come down when the SA is quiet.
