@@ -81,7 +81,7 @@ extension Worker {
             let frame = received[packet.tag]
             if let failure = packet.failure {
                 if failure == .ahead { hold(packet, frame) } else { drop(frame.mbuf, failure) }
-            } else if aheadCount > 0 && isAhead(tunnel: frame.tunnel) {
+            } else if ahead.count > 0 && ahead.holds(tunnel: frame.tunnel) {
                 hold(packet, frame)
             } else if let refused = admit(packet.bytes, frame) {
                 drop(frame.mbuf, refused)

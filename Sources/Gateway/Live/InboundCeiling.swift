@@ -57,7 +57,7 @@ struct InboundCeiling: Sendable {
         let reached = max(highest, wanted)
         guard reached >= ceiling - min(ceiling, distance / 2) else { return nil }
         var next = self
-        next.distance = InboundCeiling.distance(advanced: highest - highestThen, in: now - setAt)
+        next.distance = InboundCeiling.distance(advanced: reached - min(reached, highestThen), in: now - setAt)
         // Reached before its time: the rate has grown faster than it can be measured.
         if now - setAt < InboundCeiling.interval / 2 {
             next.distance = max(next.distance, min(distance * 2, InboundCeiling.largestDistance))

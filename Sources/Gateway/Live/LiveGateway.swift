@@ -219,7 +219,7 @@ struct MemorySizing {
     init(_ site: Site) {
         let workers = site.dpdk.workerCores.count
         let queues = 2 * site.topology.ports.count * workers
-        let wanted = queues * 1024 + workers * 2048
+        let wanted = queues * 1024 + workers * (2048 + WorkerGroup.heldPackets)
         // A pool is cheapest with one less than a power of two.
         var power = 4096
         while power < wanted { power *= 2 }
