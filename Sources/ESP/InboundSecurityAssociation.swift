@@ -68,6 +68,7 @@ public struct InboundSecurityAssociation: ~Copyable {
         notice = Atomic(0)
         highest = Atomic(behind)
         wanted = Atomic(0)
+        _ = self.allowance.judge(packets: 0, octets: 0)
     }
 
     /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
@@ -91,6 +92,9 @@ public struct InboundSecurityAssociation: ~Copyable {
     /// Says what this run may accept in all; as of an outbound SA.
     public func limit(_ allowance: Allowance) {
         self.allowance.set(allowance)
+        // What is used up already is so without another packet.
+        _ = self.allowance.judge(
+            packets: packets.load(ordering: .relaxed), octets: octets.load(ordering: .relaxed))
         packetThreshold.store(0, ordering: .relaxed)
         octetThreshold.store(0, ordering: .relaxed)
     }
