@@ -71,10 +71,9 @@ extension Worker {
     /// Packets that wait for a ceiling: under SAs that are gone they are dropped, the others may be another tunnel's.
     private mutating func keepAhead() {
         var kept = 0
-        let count = aheadCount
-        for index in 0..<count {
-            var packet = ahead[index]
-            let slot = sad.find(packet.bytes.uint32(at: 0))
+        for position in 0..<ahead.count {
+            var packet = ahead[position]
+            let slot = sad.find(packet.frame.spi)
             if slot.association == packet.association {
                 packet.frame.tunnel = slot.tunnel
                 ahead[kept] = packet
@@ -83,6 +82,6 @@ extension Worker {
                 drop(packet.frame.mbuf, .unknownSPI)
             }
         }
-        aheadCount = kept
+        ahead.cut(to: kept)
     }
 }

@@ -10,12 +10,13 @@ import Wire
 struct ReceivedESP: BitwiseCopyable {
     var mbuf: Mbuf
     /// Where the inner packet starts in the buffer.
-    var payload: Int
+    var payload: UInt32
+    var spi: UInt32
+    /// Index of the tunnel whose selectors hold for the inner packet.
+    var tunnel: UInt32
     var port: UInt16
     /// Of the outer header.
     var typeOfService: UInt8
-    /// Index of the tunnel whose selectors hold for the inner packet.
-    var tunnel: UInt32
 }
 
 extension Worker {
@@ -43,8 +44,10 @@ extension Worker {
         guard header.source == remote else { return drop(mbuf, .tunnelAddressMismatch) }
         guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
         received[inbound.count] = ReceivedESP(
-            mbuf: mbuf, payload: mbuf.offset &+ start &+ ESPHeader.headerOctets &+ ESPHeader.ivOctets,
-            port: UInt16(truncatingIfNeeded: port), typeOfService: header.typeOfService, tunnel: slot.tunnel)
+            mbuf: mbuf,
+            payload: UInt32(truncatingIfNeeded: mbuf.offset &+ start &+ ESPHeader.headerOctets &+ ESPHeader.ivOctets),
+            spi: slot.spi, tunnel: slot.tunnel, port: UInt16(truncatingIfNeeded: port),
+            typeOfService: header.typeOfService)
         inbound.append(bytes: ip.dropFirst(start), association: association, tag: inbound.count)
     }
 
@@ -78,7 +81,9 @@ extension Worker {
             let frame = received[packet.tag]
             if let failure = packet.failure {
                 if failure == .ahead { hold(packet, frame) } else { drop(frame.mbuf, failure) }
-            } else if let refused = admit(packet, frame) {
+            } else if ahead.count > 0 && ahead.holds(tunnel: frame.tunnel) {
+                hold(packet, frame)
+            } else if let refused = admit(packet.bytes, frame) {
                 drop(frame.mbuf, refused)
             }
             index &+= 1
@@ -90,8 +95,8 @@ extension Worker {
     /// 2. The outer congestion mark (RFC 6040 4.2).
     /// 3. Is it what its SA is for (RFC 4301 5.2, step 4)?
     @inline(__always)
-    private mutating func admit(_ packet: InboundPacket, _ frame: ReceivedESP) -> DropReason? {
-        guard let header = IPv4Header(packet.bytes), header.isWellFormed else { return .malformed }
+    mutating func admit(_ bytes: PacketBytes, _ frame: ReceivedESP) -> DropReason? {
+        guard let header = IPv4Header(bytes), header.isWellFormed else { return .malformed }
         guard !isMartian(header) else { return .martian }
         if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !Worker.combineECN(header, frame.typeOfService & 3)
         {
@@ -99,8 +104,8 @@ extension Worker {
         }
         let tunnel = tunnels[Int(frame.tunnel)]
         guard allows(tunnel, header) else { return .selectorMismatch }
-        let ip = packet.bytes.prefix(header.totalLength)
-        frame.mbuf.setPacket(offset: frame.payload, length: ip.count)
+        let ip = bytes.prefix(header.totalLength)
+        frame.mbuf.setPacket(offset: Int(frame.payload), length: ip.count)
         var slot = PacketSlot(mbuf: frame.mbuf, ip: ip, ingress: frame.port)
         slot.tunnel = frame.tunnel
         inside.append(slot)

@@ -100,7 +100,7 @@ extension Worker {
 
     /// Publishes how many packets the worker holds.
     mutating func showInFlight() {
-        var count = heldCount + aheadCount
+        var count = heldCount + ahead.count
         for port in 0..<ports.count { count += queues[port].count }
         block.set(count, .inFlight)
     }

@@ -86,8 +86,7 @@ public struct Worker: ~Copyable {
     var queues: TransmitQueues
     let held: FixedArray<HeldPacket>
     var heldCount = 0
-    let ahead: FixedArray<AheadPacket>
-    var aheadCount = 0
+    var ahead = AheadList()
 
     // Scratch of the lookup passes.
     let addresses: FixedArray<UInt32>
@@ -142,10 +141,9 @@ public struct Worker: ~Copyable {
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
-        dropped = MbufList(capacity: Worker.heldLimit + Worker.aheadLimit + 4 * capacity)
+        dropped = MbufList(capacity: Worker.heldLimit + AheadList.limit + 4 * capacity)
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
-        ahead = FixedArray(unfilled: Worker.aheadLimit)
         received = FixedArray(unfilled: capacity)
         addresses = FixedArray(repeating: 0, count: capacity)
         hops = FixedArray(repeating: 0, count: capacity)
@@ -178,7 +176,7 @@ public struct Worker: ~Copyable {
     public mutating func poll(now: UInt64) {
         self.now = now
         if cell.hasOther(than: tablesAddress) { adopt() }
-        if aheadCount > 0 { takeAhead() }
+        if ahead.count > 0 { takeAhead() }
         var port = 0
         while port < ports.count {
             if ports[port].polls { poll(port: port) }

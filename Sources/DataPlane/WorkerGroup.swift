@@ -4,6 +4,9 @@ import IPsec
 
 /// All workers of a gateway and what they share with the control plane.
 public final class WorkerGroup: Sendable {
+    /// Packets that a worker may keep for a while: for neighbours, and for the disk.
+    public static let heldPackets = Worker.heldLimit + AheadList.limit
+
     /// The SAs that tables may name.
     public let arena: AssociationArena
     /// What workers know of neighbours.

@@ -45,6 +45,7 @@ public struct InboundSecurityAssociation: ~Copyable {
     private let allowance: SharedAllowance
     /// Authentic packets that were above the ceiling in this run, for other threads.
     public let ahead: Atomic<UInt64>
+    private let isOver = Atomic(false)
     /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
     private var isHolding = false
 
@@ -71,20 +72,24 @@ public struct InboundSecurityAssociation: ~Copyable {
         highest = Atomic(behind)
         wanted = Atomic(0)
         ahead = Atomic(0)
+        _ = self.allowance.judge(packets: 0, octets: 0)
     }
 
     /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
-    /// caller has put it on disk before it raises it.
+    /// caller has put it on disk before it raises it. Changes nothing for good once the SA has expired.
     public func setCeiling(_ ceiling: UInt64, notice: UInt64) {
-        self.notice.store(notice, ordering: .relaxed)
-        self.ceiling.store(ceiling, ordering: .releasing)
+        self.notice.store(notice, ordering: .sequentiallyConsistent)
+        self.ceiling.store(ceiling, ordering: .sequentiallyConsistent)
+        // Looked at last: of two threads that raise and end it the end holds.
+        if isOver.load(ordering: .sequentiallyConsistent) { close() }
     }
 
     /// Whether a number may be accepted as far as the ceiling goes.
     @inline(__always)
     public func reaches(_ number: UInt64) -> Bool { number <= ceiling.load(ordering: .acquiring) }
 
-    /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes.
+    /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes. The first
+    /// that is `ahead` says so by itself; who keeps such packets says when none is left.
     public mutating func setHolding(_ isHolding: Bool) {
         self.isHolding = isHolding
         packetThreshold.store(0, ordering: .relaxed)
@@ -93,12 +98,23 @@ public struct InboundSecurityAssociation: ~Copyable {
     /// Says what this run may accept in all; as of an outbound SA.
     public func limit(_ allowance: Allowance) {
         self.allowance.set(allowance)
+        // What is used up already is so without another packet.
+        _ = self.allowance.judge(
+            packets: packets.load(ordering: .relaxed), octets: octets.load(ordering: .relaxed))
         packetThreshold.store(0, ordering: .relaxed)
         octetThreshold.store(0, ordering: .relaxed)
     }
 
     /// Ends it: nothing is accepted any more, for `lifetimeExpired`.
-    public func expire() { setCeiling(0, notice: 0) }
+    public func expire() {
+        isOver.store(true, ordering: .sequentiallyConsistent)
+        close()
+    }
+
+    private func close() {
+        notice.store(0, ordering: .sequentiallyConsistent)
+        ceiling.store(0, ordering: .sequentiallyConsistent)
+    }
 
     /// Whether the soft limit was reached.
     public var isSoftExpired: Bool { allowance.isSoftReached }
@@ -140,6 +156,8 @@ public struct InboundSecurityAssociation: ~Copyable {
         if number <= ceiling { return isHolding && !waited ? .ahead : nil }
         if !waited { ahead.store(ahead.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
         if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
+        // From here on, even if the ceiling goes up while this burst is looked at.
+        setHolding(true)
         return .ahead
     }
 }

@@ -84,6 +84,8 @@ public struct OutboundSecurityAssociation: ~Copyable {
     /// or the one after if it was just looking: who changes it says so twice, a round of the worker apart.
     public func limit(_ allowance: Allowance) {
         self.allowance.set(allowance)
+        // What is used up already is so without another packet.
+        _ = self.allowance.judge(packets: packets, octets: octets.load(ordering: .relaxed))
         sequenceThreshold.store(0, ordering: .relaxed)
         octetThreshold.store(0, ordering: .relaxed)
     }

@@ -15,11 +15,14 @@ public struct SARecord: Hashable, Sendable {
     public var sequenceReserved: UInt64
     /// Where its inbound window starts after a restart; 0: none was set.
     public var replayCeiling: UInt64
+    /// What had been accepted when that was set: up to `replayCeiling - replayReached` packets of the peer are lost at
+    /// a restart; none after a clean stop.
+    public var replayReached: UInt64
 
     /// A record with these contents; of an SA that has done nothing yet unless they say otherwise.
     public init(
         identity: SAIdentity, installedAt: Int64, packets: UInt64 = 0, octets: UInt64 = 0, sequenceReserved: UInt64 = 0,
-        replayCeiling: UInt64 = 0
+        replayCeiling: UInt64 = 0, replayReached: UInt64 = 0
     ) {
         self.identity = identity
         self.installedAt = installedAt
@@ -27,6 +30,7 @@ public struct SARecord: Hashable, Sendable {
         self.octets = octets
         self.sequenceReserved = sequenceReserved
         self.replayCeiling = replayCeiling
+        self.replayReached = replayReached
     }
 
     /// How often a gateway can be restarted before the SA's sequence numbers are used up without ESN, if each run takes
@@ -39,7 +43,9 @@ public struct SARecord: Hashable, Sendable {
         return (last - min(reserved, last)) / ReservationRequest.smallestBlock
     }
 
-    static let columns = "fingerprint, spi, installed_at, packets, octets, sequence_reserved, replay_ceiling, checksum"
+    static let columns =
+        "fingerprint, spi, installed_at, packets, octets, sequence_reserved, replay_ceiling, "
+        + "replay_reached, checksum"
 
     /// From a row of `columns`, which is only believed with its checksum. Through `DatabaseValue`: GRDB traps when a
     /// value of a damaged file is not of the type that one asks for.
@@ -58,16 +64,19 @@ public struct SARecord: Hashable, Sendable {
         else { throw damaged() }
         self.init(
             identity: SAIdentity(fingerprint: fingerprint, key: key, spi: SPI(rawValue: spi)), installedAt: installedAt,
-            packets: try number(3), octets: try number(4), sequenceReserved: try number(5), replayCeiling: try number(6)
+            packets: try number(3), octets: try number(4), sequenceReserved: try number(5),
+            replayCeiling: try number(6),
+            replayReached: try number(7)
         )
-        guard Int64.fromDatabaseValue(row[7]) == checksum else { throw damaged() }
+        guard Int64.fromDatabaseValue(row[8]) == checksum else { throw damaged() }
     }
 
     /// In the order of `columns`. SQLite's integers have 63 bits above zero: larger counts stay there.
     var arguments: StatementArguments {
         [
             identity.fingerprint, identity.spi.rawValue, installedAt, Int64(clamping: packets), Int64(clamping: octets),
-            Int64(clamping: sequenceReserved), Int64(clamping: replayCeiling), checksum,
+            Int64(clamping: sequenceReserved), Int64(clamping: replayCeiling), Int64(clamping: replayReached),
+            checksum,
         ]
     }
 
@@ -76,7 +85,9 @@ public struct SARecord: Hashable, Sendable {
         sum.add(identity.fingerprint)
         sum.add(Int64(identity.spi.rawValue))
         sum.add(installedAt)
-        for count in [packets, octets, sequenceReserved, replayCeiling] { sum.add(Int64(clamping: count)) }
+        for count in [packets, octets, sequenceReserved, replayCeiling, replayReached] {
+            sum.add(Int64(clamping: count))
+        }
         return sum.value
     }
 }

@@ -108,7 +108,9 @@ public final class StateStore: Sendable {
         return try write(keys, now: now) { records, changes in
             let blocks = zip(round.reservations, keys).map { records.reserve($0, key: $1, now: now, &changes) }
             for ceiling in round.ceilings {
-                records.update(ceiling.sa, now: now, &changes) { $0.replayCeiling = ceiling.ceiling }
+                records.update(ceiling.sa, now: now, &changes) { record in
+                    (record.replayCeiling, record.replayReached) = (ceiling.ceiling, ceiling.reached)
+                }
             }
             for usage in round.usage {
                 records.update(usage.sa, now: now, &changes) { record in

@@ -25,11 +25,15 @@ public struct ReplayCeiling: Hashable, Sendable {
     public let sa: SAIdentity
     /// A sequence number; 0: none. May be lower than the one before: the caller knows when that is safe.
     public let ceiling: UInt64
+    /// The highest number that was accepted by then. What lies between the two is refused after a crash, though some of
+    /// it was never seen.
+    public let reached: UInt64
 
-    /// This ceiling for that SA.
-    public init(sa: SAIdentity, ceiling: UInt64) {
+    /// This ceiling for that SA; all up to it was accepted unless `reached` says less.
+    public init(sa: SAIdentity, ceiling: UInt64, reached: UInt64? = nil) {
         self.sa = sa
         self.ceiling = ceiling
+        self.reached = min(reached ?? ceiling, ceiling)
     }
 }
 

@@ -56,6 +56,7 @@ enum StoreSchema {
             octets INTEGER NOT NULL CHECK (octets >= 0),
             sequence_reserved INTEGER NOT NULL CHECK (sequence_reserved BETWEEN 0 AND 4294967295),
             replay_ceiling INTEGER NOT NULL CHECK (replay_ceiling >= 0),
+            replay_reached INTEGER NOT NULL CHECK (replay_reached BETWEEN 0 AND replay_ceiling),
             checksum INTEGER NOT NULL,
             PRIMARY KEY (fingerprint, spi)
             """),

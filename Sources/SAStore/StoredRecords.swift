@@ -115,11 +115,11 @@ struct StoredRecords {
     /// Writes what changed, in the order of the tables' keys. Throws also when a row is not there that should be.
     func write(_ changes: Changes, _ db: Database) throws {
         let insert = try db.cachedStatement(
-            sql: "INSERT INTO security_associations (\(SARecord.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+            sql: "INSERT INTO security_associations (\(SARecord.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
         let update = try db.cachedStatement(
             sql: """
                 UPDATE security_associations SET installed_at = ?3, packets = ?4, octets = ?5, sequence_reserved = ?6,
-                    replay_ceiling = ?7, checksum = ?8 WHERE fingerprint = ?1 AND spi = ?2
+                    replay_ceiling = ?7, replay_reached = ?8, checksum = ?9 WHERE fingerprint = ?1 AND spi = ?2
                 """)
         for record in StoredRecords.sorted(changes.associations) {
             let isStored = associations[record.identity] != nil

@@ -19,6 +19,14 @@ struct BenchCommand: AsyncParsableCommand {
     var workers = 1
     @Option(help: "table, json or csv.")
     var format = BenchOptions.Format.table
+    @Flag(
+        help: """
+            Also every row with numbers reserved on disk as a running gateway does, in turn with those without; and \
+            what that writes.
+            """)
+    var reservations = false
+    @Option(help: ArgumentHelp("Where --reservations writes; a temporary directory is made below.", valueName: "path"))
+    var directory = "/var/tmp"
     @Flag(help: "Also where ESP's cycles go: header passes and crypto apart.")
     var stages = false
 
@@ -27,7 +35,9 @@ struct BenchCommand: AsyncParsableCommand {
         try await reportingFailures {
             let progress = Progress()
             defer { progress.end() }
-            let result = try BenchReport.run(options) { progress.show($0) }
+            let result = try BenchReport.run(options, reservingBelow: reservations ? directory : nil) {
+                progress.show($0)
+            }
             progress.end()
             print(try result.render(as: format))
         }

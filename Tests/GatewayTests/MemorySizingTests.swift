@@ -22,7 +22,7 @@ struct MemorySizingTests {
     @Test("one less than a power of two, and enough for every descriptor and every worker", arguments: 1...8, 1...16)
     func buffers(ports: Int, workers: Int) {
         let sizing = MemorySizing(site(ports: ports, workers: workers))
-        let needed = 2 * ports * workers * 1024 + workers * 2048
+        let needed = 2 * ports * workers * 1024 + workers * (2048 + WorkerGroup.heldPackets)
         #expect(sizing.buffers.nonzeroBitCount == (sizing.buffers + 1).trailingZeroBitCount)
         #expect(sizing.buffers + 1 >= needed && (sizing.buffers == 4095 || (sizing.buffers + 1) / 2 < needed))
     }

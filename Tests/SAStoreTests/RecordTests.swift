@@ -37,7 +37,9 @@ struct RecordTests {
             #expect(round.isEmpty)
             #expect(try store.commit(round, now: 1001) == [])
             round.reservations = [.sequenceNumbers(count: 10, sa: out)]
-            round.ceilings = [ReplayCeiling(sa: inbound, ceiling: 77), ReplayCeiling(sa: inbound, ceiling: 99)]
+            round.ceilings = [
+                ReplayCeiling(sa: inbound, ceiling: 77), ReplayCeiling(sa: inbound, ceiling: 99, reached: 88),
+            ]
             round.usage = [SAUsage(sa: out, packets: 5, octets: 500), SAUsage(sa: inbound, packets: 6, octets: .max)]
             #expect(!round.isEmpty)
             let before = store.written
@@ -51,7 +53,8 @@ struct RecordTests {
             try store.open([out, inbound], now: 9000) == [
                 SARecord(identity: out, installedAt: 1000, packets: 5, octets: 500, sequenceReserved: 10),
                 SARecord(
-                    identity: inbound, installedAt: 1000, packets: 6, octets: UInt64(Int64.max), replayCeiling: 99),
+                    identity: inbound, installedAt: 1000, packets: 6, octets: UInt64(Int64.max), replayCeiling: 99,
+                    replayReached: 88),
             ])
     }
 

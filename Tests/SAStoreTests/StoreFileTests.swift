@@ -122,7 +122,7 @@ struct StoreFileTests {
             "UPDATE security_associations SET fingerprint = '\(fingerprint(9))'",
             "UPDATE security_associations SET spi = 77", "UPDATE security_associations SET installed_at = 7",
             "INSERT OR REPLACE INTO initialization_vectors VALUES ('\(fingerprint(1))', 9999, 0)",
-            "INSERT OR REPLACE INTO security_associations VALUES ('\(fingerprint(1))', 0x1001, 1, 0, 0, 9999, 0, 0)",
+            "INSERT OR REPLACE INTO security_associations VALUES ('\(fingerprint(1))', 0x1001, 1, 0, 0, 9999, 0, 0, 0)",
             "DELETE FROM audit", "UPDATE audit SET what = 'nothing'",
             "INSERT OR REPLACE INTO audit VALUES (1, 0, '', '', 0)", "INSERT INTO audit VALUES (1, 0, '', '', 0)",
         ])
@@ -140,9 +140,9 @@ struct StoreFileTests {
         arguments: [
             "INSERT INTO initialization_vectors VALUES ('00112233445566778899aabbccddeeff', 1, 0)",
             "INSERT INTO initialization_vectors VALUES ('\(fingerprint(9))', 0, 0)",
-            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, 0, 0, 0x100000000, 0, 0)",
-            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x100000000, 0, 0, 0, 1, 0, 0)",
-            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, -1, 0, 1, 0, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, 0, 0, 0x100000000, 0, 0, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x100000000, 0, 0, 0, 1, 0, 0, 0)",
+            "INSERT INTO security_associations VALUES ('\(fingerprint(9))', 0x1001, 0, -1, 0, 1, 0, 0, 0)",
             "INSERT INTO store VALUES (2, NULL, 0, 0)",
             "INSERT INTO audit VALUES (2, 0, '\(String(repeating: "x", count: 201))', '', 0)",
         ])

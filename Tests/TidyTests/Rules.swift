@@ -87,6 +87,7 @@ enum Rules {
         "Gateway/Bench/BenchGateway.swift": "templates that packets are copied from",
         "Gateway/Bench/BenchSite.swift": "random octets for a key",
         "Gateway/Bench/BenchStages.swift": "packet buffers without DPDK",
+        "Gateway/Live/KeeperThread.swift": "sched_setscheduler",
         "Gateway/Configuration/FileReader.swift": "reads files by system calls, permissions looked at on the open file",
         "Gateway/Configuration/MaskedText.swift": "key text in memory that is wiped",
         "Gateway/Control/ChildProcess.swift": "starts a program by posix_spawn",

@@ -1,6 +1,8 @@
 import DataPlane
 import ESP
 import IPsec
+import SAStore
+import Synchronization
 import Wire
 
 /// A production worker between two ports without devices, fed and drained by the benchmark's own thread.
@@ -9,29 +11,65 @@ struct BenchGateway: ~Copyable {
     let wan: RingPort
     let group: WorkerGroup
     var worker: Worker
+    /// Nil when all numbers may be used.
+    let numbers: BenchNumbers?
 
-    init(_ topology: Topology, pool: PacketPool, name: String) throws {
+    /// With a `directory`, numbers are reserved in a store there as a gateway that runs does.
+    init(_ topology: Topology, pool: PacketPool, name: String, directory: String?) throws {
         let lan = try RingPort(topology.ports[0], index: 0, pool: pool, name: name)
         let wan = try RingPort(topology.ports[1], index: 1, pool: pool, name: name)
         let arena = try AssociationArena()
         var book = TunnelBook()
-        // Keys are random and die with the process: all numbers may be used.
-        try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: 0)
+        let numbers = try directory.map { try BenchNumbers(directory: "\($0)/\(name)", arena: arena) }
+        if let numbers {
+            try book.follow(topology, workers: 1, installer: numbers.keeper, now: ControlPlane.now)
+        } else {
+            // Keys are random and die with the process: all numbers may be used.
+            try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: 0)
+        }
         _ = book.advance(to: 0)
         let tables = try ForwardingTables(topology, states: book.states, name: name)
         let group = try WorkerGroup(
             tables, arena: arena, ports: [lan.port, wan.port], pool: pool, workers: 1,
             ticksPerSecond: Environment.ticksPerSecond, mode: .replay(resolve: false), name: name)
         worker = try Worker(group.plan(0))
+        numbers?.start(group)
         self.lan = lan
         self.wan = wan
         self.group = group
+        self.numbers = numbers
     }
 
-    mutating func close() {
+    mutating func close() throws {
+        try numbers?.stop()
         worker.drain()
         lan.close()
         wan.close()
+    }
+}
+
+/// The store, keeper and keeper's thread of a benchmarked gateway.
+final class BenchNumbers: Sendable {
+    let keeper: AssociationKeeper
+    let store: StateStore
+    private let thread = Mutex<KeeperThread?>(nil)
+    private let failure = Mutex<(any Error)?>(nil)
+
+    init(directory: String, arena: AssociationArena) throws {
+        store = try StateStore(directory: directory, now: ControlPlane.now, machine: nil)
+        keeper = AssociationKeeper(store: store, arena: arena)
+    }
+
+    func start(_ group: WorkerGroup) {
+        let started = KeeperThread(
+            keeper, rounds: { group.rounds }, atLimit: {}, failed: { [self] error in failure.withLock { $0 = error } })
+        thread.withLock { $0 = started }
+    }
+
+    /// Throws what the store failed with, if it did.
+    func stop() throws {
+        thread.withLock { $0.take() }?.stop()
+        if let error = failure.withLock({ $0 }) { throw error }
     }
 }
 

@@ -6,10 +6,26 @@ public struct BenchReport: Sendable {
     /// One for each number of SAs, size and direction.
     public private(set) var rows: [BenchRow] = []
     private var stages: [BenchStages.Row] = []
+    private var writes: [String] = []
 
     /// Measures everything that `options` ask for; `progress` is told what is being measured. Starts DPDK's
     /// environment: once in a process.
-    public static func run(_ options: BenchOptions, progress: (String) -> Void) throws -> BenchReport {
+    ///
+    /// With a directory every row is also measured with numbers reserved in a store below it, which goes at the end.
+    public static func run(
+        _ options: BenchOptions, reservingBelow directory: String? = nil, progress: (String) -> Void
+    ) throws -> BenchReport {
+        guard let directory else { return try measure(options, progress: progress) }
+        let path = "\(directory)/vpn-gw-bench-\(getpid())"
+        try FileManager.default.createDirectory(
+            atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        var options = options
+        options.storeDirectory = path
+        return try measure(options, progress: progress)
+    }
+
+    private static func measure(_ options: BenchOptions, progress: (String) -> Void) throws -> BenchReport {
         // The most tunnels want the most memory: 4 KiB each for policies, besides what the route table takes.
         let memory = 512 + (options.associations.max() ?? 0) / 128
         try Environment.start(
@@ -19,14 +35,36 @@ public struct BenchReport: Sendable {
         var report = BenchReport()
         for associations in options.associations {
             var bench = try Bench(associations: associations)
-            for size in options.sizes {
-                progress("\(associations) SA(s), \(size.name) octets")
-                let samples = try bench.measure(size, associations: associations, options)
-                for direction in options.directions {
-                    report.rows.append(row(direction, size, associations, samples))
+            guard let directory = options.storeDirectory else {
+                for size in options.sizes {
+                    progress("\(associations) SA(s), \(size.name) octets")
+                    var samples = Bench.Samples(),
+                        traffic = BenchTraffic(lengths: size.lengths, associations: associations)
+                    for index in -20..<options.samples {
+                        if index == 0 { samples = Bench.Samples() }
+                        try bench.sample(&traffic, rounds: options.roundsPerSample, into: &samples)
+                    }
+                    report.add(options, size, associations, samples, path: "software")
                 }
+                try bench.close()
+                continue
             }
-            bench.close()
+            var reserving = try Bench(associations: associations, directory: directory)
+            for size in options.sizes {
+                progress("\(associations) SA(s), \(size.name) octets, without and with reservations")
+                var samples = Bench.Samples(), traffic = BenchTraffic(lengths: size.lengths, associations: associations)
+                var durable = Bench.Samples()
+                for index in -200..<options.samples {
+                    if index == 0 { (samples, durable) = (Bench.Samples(), Bench.Samples()) }
+                    try bench.sample(&traffic, rounds: options.roundsPerSample, into: &samples)
+                    try reserving.patientSample(&traffic, rounds: options.roundsPerSample, into: &durable)
+                }
+                report.add(options, size, associations, samples, path: "software")
+                report.add(options, size, associations, durable, path: "software+store")
+            }
+            report.add(associations, reserving.reserved, repeated: reserving.repeated)
+            try bench.close()
+            try reserving.close()
         }
         if options.stages {
             for size in options.sizes where size.lengths.count == 1 {
@@ -38,8 +76,31 @@ public struct BenchReport: Sendable {
         return report
     }
 
+    private mutating func add(
+        _ options: BenchOptions, _ size: BenchOptions.Size, _ associations: Int, _ samples: Bench.Samples, path: String
+    ) {
+        for direction in options.directions {
+            rows.append(BenchReport.row(direction, size, associations, samples, path: path))
+        }
+    }
+
+    /// What reservations cost the disk.
+    private mutating func add(
+        _ associations: Int, _ reserved: (packets: UInt64, commits: UInt64, octets: UInt64), repeated: Int
+    ) {
+        let millions = Double(max(1, reserved.packets)) / 1e6
+        writes.append(
+            String(
+                format:
+                    "%d SA(s): %.1f million packets sent, %d commits, %.1f commits and %.1f KiB written per million; "
+                    + "%d samples taken again because packets waited",
+                associations, millions, reserved.commits, Double(reserved.commits) / millions,
+                Double(reserved.octets) / 1024 / millions, repeated))
+    }
+
     private static func row(
-        _ direction: BenchOptions.Direction, _ size: BenchOptions.Size, _ associations: Int, _ samples: Bench.Samples
+        _ direction: BenchOptions.Direction, _ size: BenchOptions.Size, _ associations: Int, _ samples: Bench.Samples,
+        path: String
     ) -> BenchRow {
         let cycles: [Double] =
             switch direction {
@@ -50,7 +111,7 @@ public struct BenchReport: Sendable {
         let median = self.median(cycles)
         let perSecond = Double(Environment.ticksPerSecond) / median
         return BenchRow(
-            direction: direction.rawValue, innerOctets: size.meanOctets, associations: associations,
+            path: path, direction: direction.rawValue, innerOctets: size.meanOctets, associations: associations,
             cyclesPerPacketMedian: median, cyclesPerPacketMin: cycles.min() ?? 0,
             ioFloorCycles: self.median(samples.floor), cyclesPerOctet: median / size.meanOctets,
             packetsPerSecond: perSecond, innerBitsPerSecond: perSecond * size.meanOctets * 8)
@@ -61,7 +122,7 @@ public struct BenchReport: Sendable {
     /// Text in the form that was asked for; JSON and CSV hold the rows alone.
     public func render(as format: BenchOptions.Format) throws -> String {
         switch format {
-        case .table: return (table + stageTable).joined(separator: "\n")
+        case .table: return (table + writes + stageTable).joined(separator: "\n")
         case .json:
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
@@ -86,14 +147,17 @@ public struct BenchReport: Sendable {
 
     private var table: [String] {
         var lines = [
-            "direction   SAs   octets   cycles/packet     min   I/O floor   cycles/octet     Mpps   inner Gbit/s"
+            "path            direction   SAs   octets   cycles/packet     min   I/O floor   cycles/octet     Mpps   "
+                + "inner Gbit/s"
         ]
         for row in rows {
             let figures = String(
                 format: "%6d %8.0f %15.1f %7.1f %11.1f %14.3f %8.2f %14.2f", row.associations, row.innerOctets,
                 row.cyclesPerPacketMedian, row.cyclesPerPacketMin, row.ioFloorCycles, row.cyclesPerOctet,
                 row.packetsPerSecond / 1e6, row.innerBitsPerSecond / 1e9)
-            lines.append(row.direction.padding(toLength: 9, withPad: " ", startingAt: 0) + figures)
+            lines.append(
+                row.path.padding(toLength: 16, withPad: " ", startingAt: 0)
+                    + row.direction.padding(toLength: 9, withPad: " ", startingAt: 0) + figures)
         }
         lines.append("TSC cycles, medians, feed included; compare only within one run")
         return lines

@@ -20,18 +20,22 @@ struct InboundCeiling: Sendable {
     private var ceiling: UInt64
     private var distance = InboundCeiling.smallestDistance
     private var setAt: ContinuousClock.Instant
+    private var highestThen: UInt64
     private var packetsThen: UInt64 = 0
 
     /// Of a pair that was just made: a little above where its window starts.
     init(_ pair: AssociationPair, now: ContinuousClock.Instant) {
         self.pair = pair
-        ceiling = pair.inboundRecord.replayCeiling + InboundCeiling.smallestDistance
+        highestThen = pair.inboundRecord.replayCeiling
+        ceiling = highestThen + InboundCeiling.smallestDistance
         setAt = now
     }
 
     var id: Int { pair.inbound.id }
     /// What belongs on disk before `grant`.
-    var onDisk: ReplayCeiling { ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling) }
+    var onDisk: ReplayCeiling {
+        ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling, reached: min(highestThen, ceiling))
+    }
     /// Whether a limit of its lifetime was reached.
     var isAtLimit: Bool { pair.inbound.reference.with { $0.isSoftExpired || $0.isHardExpired } }
     /// Whether it should come down when the SA is quiet.
@@ -84,7 +88,7 @@ struct InboundCeiling: Sendable {
         var next = self
         next.distance = min(
             InboundCeiling.largestDistance, max(InboundCeiling.smallestDistance, UInt64(min(expected, 1e9))))
-        (next.setAt, next.packetsThen) = (now, packets)
+        (next.setAt, next.packetsThen, next.highestThen) = (now, packets, highest)
         return next
     }
 

@@ -18,6 +18,7 @@ final class KeeperThread: Sendable {
         atLimit: @escaping @Sendable () -> Void, failed: @escaping @Sendable (any Error) -> Void
     ) {
         let thread = Thread { [self] in
+            KeeperThread.goFirst()
             var askedAt = ContinuousClock.now, calmedAt = askedAt
             while !isStopping.load(ordering: .acquiring) {
                 let now = Int64(Date().timeIntervalSince1970), instant = ContinuousClock.now
@@ -41,6 +42,14 @@ final class KeeperThread: Sendable {
         }
         thread.name = "keeper"
         thread.start()
+    }
+
+    /// Where workers share their cores with others, the keeper must not wait behind a poll loop: it runs a few
+    /// microseconds at a time, and packets wait for it. Where the kernel refuses, it takes its turn like all.
+    private static func goFirst() {
+        var parameters = sched_param()
+        parameters.sched_priority = 1
+        _ = unsafe sched_setscheduler(0, SCHED_RR, &parameters)
     }
 
     /// Ends after the round that is under way.

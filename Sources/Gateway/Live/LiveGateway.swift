@@ -96,6 +96,16 @@ public struct LiveGateway: Service {
     /// Says what the numbers on disk cost at this start.
     private func tellWhatIsLost(_ book: TunnelBook, _ keeper: AssociationKeeper) {
         let exhausted = Set(keeper.exhausted)
+        // After a clean stop the ceiling is what was accepted.
+        let refused = book.pairs.map { $0.inboundRecord.replayCeiling - $0.inboundRecord.replayReached }
+        let count = refused.count { $0 > 0 }
+        if count > 0 {
+            logger.warning(
+                """
+                the last run did not end cleanly: \(count) inbound SA(s) refuse as late what was accepted then, and at \
+                most \(refused.max() ?? 0) packets of a peer (\(refused.reduce(0, +)) of all) that were not
+                """)
+        }
         for entry in book.entries {
             for pair in entry.children.compactMap(\.pair) where exhausted.contains(pair.sameness.outbound) {
                 logger.error(
@@ -209,7 +219,7 @@ struct MemorySizing {
     init(_ site: Site) {
         let workers = site.dpdk.workerCores.count
         let queues = 2 * site.topology.ports.count * workers
-        let wanted = queues * 1024 + workers * 2048
+        let wanted = queues * 1024 + workers * (2048 + WorkerGroup.heldPackets)
         // A pool is cheapest with one less than a power of two.
         var power = 4096
         while power < wanted { power *= 2 }

@@ -90,7 +90,7 @@ class Killer:
 
     def begin(self) -> None:
         """Everything but gw-a runs."""
-        self.wire = Wiretap(self.network, "gw-a", "wan", octets=128, roll_mb=100)
+        self.wire = Wiretap(self.network, "gw-a", "wan", octets=192, roll_mb=100)
         self.lan = Wiretap(self.network, "host-a", "eth0", octets=64, roll_mb=100)
         for host in ("host-a", "host-b"):  # or its kernel would answer with ICMP errors
             self.network.socket(host, socket.AF_INET, socket.SOCK_DGRAM).bind(("", PORT))
@@ -104,7 +104,7 @@ class Killer:
 
     def _stream(self, host: str, address: str, rate: int) -> subprocess.Popen:
         log = self.network.directory / f"stream-{host}-{rate}.log"
-        return self.network.start(host, sys.executable, TRAFFIC, "stream", address, PORT, rate, log=log)
+        return self.network.start(host, sys.executable, TRAFFIC, "number", address, PORT, rate, log=log)
 
     def start(self, *, cut: bool) -> LiveGateway:
         if cut:
@@ -208,7 +208,7 @@ class Killer:
         """A start that gets as far as traffic in both directions, whatever happened before."""
         began = time.monotonic()
         gateway = self.start(cut=cut).wait_running()
-        self.startup_seconds = max(self.startup_seconds, time.monotonic() - began)
+        self.startup_seconds = time.monotonic() - began
         self.look(where)
         if self.b_waits:
             self.replay(gateway, where)
@@ -267,7 +267,7 @@ def test_nothing_repeats_whenever_it_is_killed(sites: Sites, rounds: int):
     killer.end(f"the run after {rounds} rounds, seed {seed}")
     ranges = {f"{key} {spi:#x}": numbers.ranges for (key, spi), numbers in killer.ledger.sequence_numbers.items()}
     print(f"seed {seed}: {killer.counts}, {killer.ledger.count} packets on the wire in {ranges} ranges, "
-          f"{killer.delivered.count} delivered to host-a, start-up {killer.startup_seconds:.2f} s at most")
+          f"{killer.delivered.count} delivered to host-a, the last start took {killer.startup_seconds:.2f} s")
     counts = killer.counts
     assert counts["kills in start-up"] > rounds / 3 and counts["kills while forwarding"] == rounds // 2
     assert counts["power cuts"] and counts["moves"] and counts["refills"] and counts["packets replayed"] > 2 * rounds

@@ -1,7 +1,7 @@
 """A state directory that fails: an SA stops or the gateway does not start, says why, and never counts from below.
 
-Every ESP packet on the wire of all runs of a test is in a ledger: whatever happened in between, the next good start goes
-on above.
+Every ESP packet on the wire of all runs of a test is in a ledger: whatever happened in between, the next good start
+goes on above.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Ward:
         return self.one.run(**(self.clock if clock is None else clock)).wait_running()
 
     def refused(self, *texts: str, clock: dict[str, str] | None = None, leaves: bool = True) -> None:
-        """A start that ends with 74, its reason and the way out. It `leaves` the disk as it was, unless the store itself
-        was good: SQLite then takes over what a kill left in its -wal."""
+        """A start that ends with 74, its reason and the way out. It `leaves` the disk as it was, unless the store
+        itself was good: SQLite then takes over what a kill left in its -wal."""
         before = self.files()
         run = self.one.run(**(self.clock if clock is None else clock)).ended()
         assert run.code == 74, run.stderr
@@ -112,7 +112,7 @@ def test_full_disk_stops_what_has_no_numbers_left(ward: Ward, disk: Path):
             file.write(bytes(4096))
 
     flood = ward.network.start(
-        "host", sys.executable, TRAFFIC, "stream", "10.0.2.10", 9, 200_000, log=ward.site.directory / "flood.log")
+        "host", sys.executable, TRAFFIC, "number", "10.0.2.10", 9, 200_000, log=ward.site.directory / "flood.log")
     def exhausted() -> int:
         ward.look()
         return gateway.show("drops")["drops"].get("sequence_exhausted", 0)
@@ -177,7 +177,7 @@ DAMAGE = {
 
 
 def changed(octets: bytes, random: Random) -> bytes:
-    """With every page's first octets, which say what it is, something else. (Single octets are the store's own tests.)"""
+    """With every page's first octets, which say what it is, something else; for single octets the store has tests."""
     pages = bytearray(octets)
     for start in range(4096, len(pages), 4096):
         pages[start:start + 16] = random.randbytes(16)

@@ -21,7 +21,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 'C', WRITE = 'W', TRUNCATE = 'T', SYNC = 'S', RENAME = 'R', UNLINK = 'U', MAKE_DIRECTORY = 'M', UNKNOWN = '?' };
+enum {
+    CREATE = 'C', WRITE = 'W', TRUNCATE = 'T', SYNC = 'S', RENAME = 'R', UNLINK = 'U', MAKE_DIRECTORY = 'M',
+    UNKNOWN = '?'
+};
 
 // Followed by the two paths and the data.
 struct record {

@@ -9,7 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vpngw.gateway import BINARY, Result, assert_conserved, command
+from vpngw.control import Control
+from vpngw.gateway import BINARY, Result, assert_conserved
 from vpngw.network import Network, wait_until
 from vpngw.site import Port, Site, Tunnel
 
@@ -74,15 +75,17 @@ class LiveGateway:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
-    def show(self, subject: str) -> dict | list:
+    def show(self, subject: str) -> dict:
         """What `vpn-gw show` says of it now."""
-        said = command("show", subject, "--json", "--config", self.site)
-        assert said.code == 0, self._story(said.stderr)
-        return json.loads(said.stdout)
+        return self.control.get(subject)
 
     def ended(self, seconds: float = 20) -> Result:
         """Waits for a run that ends by itself."""
         return Result(self.process.wait(seconds), "", self.log.read_text(), None)
+
+    @property
+    def control(self) -> Control:
+        return Control(self.site.with_suffix(".sock"))
 
     def _story(self, what: str) -> str:
         return f"{self.site.stem}: {what}\n{self.log.read_text()}"

@@ -1,10 +1,11 @@
 """What a power cut may leave of a directory, made from what a process did to it.
 
-A process that runs with `PowerLoss.environment()` writes down what it does below the directory (powerloss/powerloss.c).
-`PowerLoss.cut()` then replaces the directory's content by one that a power cut in that moment may leave: everything that
-was synced is there; of everything else, whatever chance says. That is what POSIX allows, and more than most file systems
-do: a file's fsync does not sync its name, writes that were not synced are kept or lost by sectors of 512 octets, in part or
-torn, whatever their order; names that were made, changed or removed come and go until their directory was synced.
+A process that runs with `PowerLoss.environment()` writes down what it does below the directory
+(powerloss/powerloss.c). `PowerLoss.cut()` then replaces the directory's content by one that a power cut in that moment
+may leave: everything that was synced is there; of everything else, whatever chance says. That is what POSIX allows, and
+more than most file systems do: a file's fsync does not sync its name; writes that were not synced are kept or lost by
+sectors of 512 octets, in part or torn, whatever their order; names that were made, changed or removed come and go until
+their directory was synced.
 
     power = PowerLoss(directory, log)       # the content now is on disk
     run(..., env=os.environ | power.environment())
