@@ -1,5 +1,5 @@
-// A wall clock that lies to one program: the time of WALLCLOCK_SECONDS (since 1970), which stands still, or the true one and
-// WALLCLOCK_OFFSET_SECONDS more. For LD_PRELOAD; clocks that don't tell the time of day are left as they are.
+// A wall clock that lies to one program: the time of WALLCLOCK_SECONDS (since 1970), which stands still, or the true one
+// and WALLCLOCK_OFFSET_SECONDS more. For LD_PRELOAD; clocks that don't tell the time of day are left as they are.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -34,7 +34,6 @@ from vpngw.ledger import NonceLedger, Numbers
 from vpngw.live import TRAFFIC, LiveGateway, Sites
 from vpngw.network import packets, wait_until
 from vpngw.powerloss import PowerLoss
-from vpngw.site import Tunnel
 from vpngw.wiretap import Wiretap
 
 PORT = 9000
@@ -142,9 +141,7 @@ class Killer:
 
     def replay(self, gateway: LiveGateway, where: str) -> None:
         """Plays the newest packets of before that were accepted; waits until all of them were refused."""
-        opener = {}
-        for tunnel in (self.tunnel, self.other):
-            opener[tunnel.inbound_spi] = Association.inbound(tunnel)
+        opener = {tunnel.inbound_spi: Association.inbound(tunnel) for tunnel in (self.tunnel, self.other)}
         accepted = []
         for frame in reversed(self.newest):
             spi, = struct.unpack_from("!I", frame, 34)
