@@ -43,6 +43,9 @@ public struct InboundSecurityAssociation: ~Copyable {
     // Third line.
 
     private let allowance: SharedAllowance
+    /// Authentic packets that were above the ceiling in this run, for other threads.
+    public let ahead: Atomic<UInt64>
+    private let isOver = Atomic(false)
     /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
     private var isHolding = false
 
@@ -68,14 +71,17 @@ public struct InboundSecurityAssociation: ~Copyable {
         notice = Atomic(0)
         highest = Atomic(behind)
         wanted = Atomic(0)
+        ahead = Atomic(0)
         _ = self.allowance.judge(packets: 0, octets: 0)
     }
 
     /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
-    /// caller has put it on disk before it raises it.
+    /// caller has put it on disk before it raises it. Changes nothing for good once the SA has expired.
     public func setCeiling(_ ceiling: UInt64, notice: UInt64) {
-        self.notice.store(notice, ordering: .relaxed)
-        self.ceiling.store(ceiling, ordering: .releasing)
+        self.notice.store(notice, ordering: .sequentiallyConsistent)
+        self.ceiling.store(ceiling, ordering: .sequentiallyConsistent)
+        // Looked at last: of two threads that raise and end it the end holds.
+        if isOver.load(ordering: .sequentiallyConsistent) { close() }
     }
 
     /// Whether a number may be accepted as far as the ceiling goes.
@@ -100,7 +106,15 @@ public struct InboundSecurityAssociation: ~Copyable {
     }
 
     /// Ends it: nothing is accepted any more, for `lifetimeExpired`.
-    public func expire() { setCeiling(0, notice: 0) }
+    public func expire() {
+        isOver.store(true, ordering: .sequentiallyConsistent)
+        close()
+    }
+
+    private func close() {
+        notice.store(0, ordering: .sequentiallyConsistent)
+        ceiling.store(0, ordering: .sequentiallyConsistent)
+    }
 
     /// Whether the soft limit was reached.
     public var isSoftExpired: Bool { allowance.isSoftReached }
@@ -140,6 +154,7 @@ public struct InboundSecurityAssociation: ~Copyable {
         octetThreshold.store(allowance.nextOctets(after: used), ordering: .relaxed)
         if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
         if number <= ceiling { return isHolding && !waited ? .ahead : nil }
+        if !waited { ahead.store(ahead.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
         if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
         // From here on, even if the ceiling goes up while this burst is looked at.
         setHolding(true)

@@ -130,4 +130,17 @@ struct InboundRefusalTests {
         }
         #expect(pair.inboundState == .init(highest: UInt64(last + 1), packets: 2, octets: 80))
     }
+
+    @Test("an SA that is over stays over, whatever ceiling it is given then")
+    func over() throws {
+        var random = SplitMix64(seed: 8), bench = try Bench()
+        let pair = try AssociationPair(seed: 8)
+        let packets = bench.espPackets(3, of: pair, using: &random)
+        #expect(bench.receive(packets[0], under: pair).octets.count == 40)
+        pair.inbound.with { $0.expire() }
+        #expect(bench.receive(packets[1], under: pair) == .dropped(.lifetimeExpired))
+        pair.inbound.with { $0.setCeiling(1000, notice: 500) }
+        #expect(bench.receive(packets[2], under: pair) == .dropped(.lifetimeExpired))
+        #expect(pair.inboundState == .init(highest: 1, packets: 1, octets: 40))
+    }
 }

@@ -32,6 +32,8 @@ final class AssociationKeeper: AssociationInstaller {
         /// What was recorded of them last.
         var recorded: [Int: [SAUsage]] = [:]
 
+        var pace = KeeperPace()
+
         /// Whether an SA can't wait until the next commit is due.
         func isWaitedFor(_ id: Int) -> Bool {
             if let ceiling = inbound[id] { return ceiling.isUrgent || ceiling.isAtLimit }
@@ -156,6 +158,7 @@ final class AssociationKeeper: AssociationInstaller {
         arena.attention.take { raised.insert($0) }
         let instant = ContinuousClock.now
         let (wanted, isAtLimit) = state.withLock { state in
+            state.pace.begin(at: instant)
             raised.formUnion(state.pending)
             state.pending = []
             var wanted = Wanted(), isAtLimit = false
@@ -171,7 +174,7 @@ final class AssociationKeeper: AssociationInstaller {
                     // One on its way down goes up again first.
                     if state.lowering.removeValue(forKey: id) != nil { ceiling.grant() }
                     isAtLimit = isAtLimit || ceiling.isAtLimit
-                    guard let raised = ceiling.raised(at: instant) else { continue }
+                    guard let raised = ceiling.raised(at: instant, interval: state.pace.interval) else { continue }
                     wanted.inbound.append(raised)
                 }
             }
@@ -215,7 +218,7 @@ final class AssociationKeeper: AssociationInstaller {
     /// and so goes by it; until then a restart begins at the higher one.
     func calm(now: Int64, rounds: [UInt64]) throws {
         let instant = ContinuousClock.now
-        let (round, lowered) = state.withLock { state in
+        let round = state.withLock { state in
             var round = StoreRound()
             for (id, pair) in state.limited {
                 let usage = [pair.outboundUsage, pair.inboundUsage]
@@ -227,27 +230,26 @@ final class AssociationKeeper: AssociationInstaller {
                 zip(lowering.rounds, rounds).allSatisfy { $0 &+ 2 <= $1 }
                     && lowering.ceiling.highest <= lowering.ceiling.onDisk.ceiling
             }
+            // Never up and down again: what a worker accepts in between would be above what is on disk.
+            for lowering in settled {
+                state.inbound[lowering.ceiling.id] = lowering.ceiling
+                state.lowering[lowering.ceiling.id] = nil
+            }
             for lowering in state.lowering.values { state.inbound[lowering.ceiling.id]?.grant() }
-            for lowering in settled { lowering.ceiling.grant() }
             state.lowering = [:]
             for id in state.far {
                 guard !settled.contains(where: { $0.ceiling.id == id }),
-                    let lower = state.inbound[id]?.lowered(at: instant)
+                    let lower = state.inbound[id]?.lowered(at: instant, interval: state.pace.interval)
                 else { continue }
                 lower.grant()
                 state.lowering[id] = Lowering(ceiling: lower, rounds: rounds)
             }
             round.ceilings = settled.map(\.ceiling.onDisk)
-            return (round, settled.map(\.ceiling))
+            state.far.subtract(settled.lazy.filter { !$0.ceiling.isFar }.map(\.ceiling.id))
+            return round
         }
-        guard !round.isEmpty else { return }
-        _ = try store.commit(round, now: now)
-        state.withLock { state in
-            for ceiling in lowered where state.inbound[ceiling.id]?.pair === ceiling.pair {
-                state.inbound[ceiling.id] = ceiling
-                if !ceiling.isFar { state.far.remove(ceiling.id) }
-            }
-        }
+        // If the disk does not take it, a restart begins higher than it had to.
+        if !round.isEmpty { _ = try store.commit(round, now: now) }
     }
 }
 

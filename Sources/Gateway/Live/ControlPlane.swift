@@ -74,7 +74,8 @@ actor ControlPlane {
         self.site = site
         nextChange = next.nextChange(after: ControlPlane.now)
         guard waitForWorkers() else {
-            return limiter.log(.error, "adopt", "a worker does not go over to new tables", to: logger)
+            limiter.log(.error, "adopt", "a worker does not go over to new tables", to: logger)
+            return
         }
         do { try keeper.forget(gone, now: ControlPlane.now) } catch { storeFailed(error) }
     }
@@ -143,7 +144,8 @@ actor ControlPlane {
 
     /// The store did not do what it was asked to.
     func storeFailed(_ error: any Error) {
-        limiter.log(.error, "store", "\(Failure(error).message)", to: logger)
+        // The keeper tries again ten times a second.
+        guard limiter.log(.error, "store", "\(Failure(error).message)", to: logger) else { return }
         post(GatewayEvent(.storeFailed, detail: "\(error)"))
     }
 

@@ -7,6 +7,8 @@ import SAStore
 /// Nothing above it is accepted, so a crash can't make the window forget a number; what lies between the window and
 /// the ceiling is lost after a crash. Hence the distance is what the SA accepts in two commit intervals at its rate: a
 /// peer that goes on sending is past it long before the gateway is back, and one that waits for answers soon after.
+/// The rate is that of packets: numbers jump far when the peer itself restarts. An interval is what the keeper needs
+/// (`KeeperPace`): on a slow disk it is longer than what it should be.
 struct InboundCeiling: Sendable {
     /// From one commit for a busy SA to the next.
     static let interval = Duration.milliseconds(20)
@@ -19,6 +21,7 @@ struct InboundCeiling: Sendable {
     private var distance = InboundCeiling.smallestDistance
     private var setAt: ContinuousClock.Instant
     private var highestThen: UInt64
+    private var packetsThen: UInt64 = 0
 
     /// Of a pair that was just made: a little above where its window starts.
     init(_ pair: AssociationPair, now: ContinuousClock.Instant) {
@@ -43,46 +46,71 @@ struct InboundCeiling: Sendable {
 
     /// Lets the worker go by it.
     func grant() {
-        pair.inbound.reference.with { $0.setCeiling(ceiling, notice: ceiling - min(ceiling, distance / 2)) }
+        pair.inbound.reference.with { $0.setCeiling(ceiling, notice: notice) }
     }
+
+    /// From here on it is time for the next. A busy SA comes here in half an interval, so that the round after that
+    /// finds it and has another interval for the disk.
+    private var notice: UInt64 { ceiling - min(ceiling, isFar ? distance / 4 * 3 : distance / 2) }
 
     /// Whether packets wait for it.
     var isUrgent: Bool { pair.inbound.reference.with { $0.wanted.load(ordering: .acquiring) } > ceiling }
 
-    /// The next, when half of the way to this one is gone; nil when there is no need, and for an SA that is over.
-    func raised(at now: ContinuousClock.Instant) -> InboundCeiling? {
+    /// The next, when enough of the way to this one is gone; nil when there is no need, and for an SA that is over.
+    func raised(at now: ContinuousClock.Instant, interval: Duration) -> InboundCeiling? {
         let (highest, wanted) = pair.inbound.reference.with {
             ($0.highest.load(ordering: .relaxed), $0.wanted.load(ordering: .acquiring))
         }
         let reached = max(highest, wanted)
-        guard reached >= ceiling - min(ceiling, distance / 2) else { return nil }
-        var next = self
-        next.distance = InboundCeiling.distance(advanced: reached - min(reached, highestThen), in: now - setAt)
-        // Reached before its time: the rate has grown faster than it can be measured.
-        if now - setAt < InboundCeiling.interval / 2 {
+        guard reached >= notice else { return nil }
+        var next = measured(at: now, interval: interval)
+        // Packets wait: the rate has grown faster than it can be measured.
+        if wanted > ceiling {
             next.distance = max(next.distance, min(distance * 2, InboundCeiling.largestDistance))
         }
         next.ceiling = max(ceiling, reached + next.distance)
-        next.setAt = now
-        next.highestThen = highest
         return next
     }
 
     /// A nearer one for an SA that has gone quiet; nil when this one is right.
-    func lowered(at now: ContinuousClock.Instant) -> InboundCeiling? {
+    func lowered(at now: ContinuousClock.Instant, interval: Duration) -> InboundCeiling? {
         let highest = highest
-        var next = self
-        next.distance = InboundCeiling.distance(advanced: highest - highestThen, in: now - setAt)
+        var next = measured(at: now, interval: interval)
         next.ceiling = highest + next.distance
-        next.setAt = now
-        next.highestThen = highest
         // Twice as far as it should be costs little, and going up and down costs the disk.
         return next.ceiling < ceiling && ceiling - highest > 2 * next.distance ? next : nil
     }
 
-    /// What two intervals bring at the rate of the last while.
-    private static func distance(advanced: UInt64, in time: Duration) -> UInt64 {
-        let expected = Double(advanced) * 2 * (interval / max(time, .milliseconds(1)))
-        return min(largestDistance, max(smallestDistance, UInt64(min(expected, 1e9))))
+    /// With the distance that two intervals need at the rate since it was set last.
+    private func measured(at now: ContinuousClock.Instant, interval: Duration) -> InboundCeiling {
+        let packets = InboundCeiling.packets(of: pair)
+        let expected = Double(packets - packetsThen) * 2 * (interval / max(now - setAt, .milliseconds(1)))
+        var next = self
+        next.distance = min(
+            InboundCeiling.largestDistance, max(InboundCeiling.smallestDistance, UInt64(min(expected, 1e9))))
+        (next.setAt, next.packetsThen, next.highestThen) = (now, packets, highest)
+        return next
+    }
+
+    /// Authentic packets that came in this run: accepted, and above a ceiling.
+    private static func packets(of pair: AssociationPair) -> UInt64 {
+        pair.inbound.reference.with { $0.packets.load(ordering: .relaxed) &+ $0.ahead.load(ordering: .relaxed) }
+    }
+}
+
+/// How far the keeper's rounds are apart: no less than they should be, and as far as the disk and the machine made it
+/// of late.
+struct KeeperPace: Sendable {
+    private static let longest = Duration.seconds(1)
+
+    private(set) var interval = InboundCeiling.interval
+    private var roundAt: ContinuousClock.Instant?
+
+    /// A round begins. What was slow is forgotten within seconds: 60 milliseconds of it in each.
+    mutating func begin(at now: ContinuousClock.Instant) {
+        defer { roundAt = now }
+        guard let roundAt else { return }
+        let took = now - roundAt
+        interval = min(KeeperPace.longest, max(InboundCeiling.interval, took, interval - took / 16))
     }
 }

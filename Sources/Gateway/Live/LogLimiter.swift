@@ -7,19 +7,22 @@ struct LogLimiter {
 
     init(interval: Duration) { self.interval = interval }
 
-    /// Logs `message` unless one of the same kind was logged less than an interval ago.
-    mutating func log(_ level: Logger.Level, _ kind: String, _ message: String, to logger: Logger) {
+    /// Logs `message` unless one of the same kind was logged less than an interval ago. Says whether it did.
+    @discardableResult
+    mutating func log(_ level: Logger.Level, _ kind: String, _ message: String, to logger: Logger) -> Bool {
         let now = ContinuousClock.now
         guard let previous = last[kind] else {
             last[kind] = (now, 0)
-            return logger.log(level: level, "\(message)")
+            logger.log(level: level, "\(message)")
+            return true
         }
         guard now - previous.at >= interval else {
             last[kind]?.suppressed += 1
-            return
+            return false
         }
         let more = previous.suppressed == 0 ? "" : " (and \(previous.suppressed) times more)"
         logger.log(level: level, "\(message)\(more)")
         last[kind] = (now, 0)
+        return true
     }
 }

@@ -5,7 +5,7 @@
 #
 #   guest 10.0.2.10 (on lo), 192.0.2.2 -- eth0 == ESP == 192.0.2.1 [vpn-gw] 10.0.1.1 -- 10.0.1.10
 #
-# What it prints is read by test_linux_guest.py.
+# With IDLE it only answers. What it prints is read by test_linux_guest.py.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -26,6 +26,12 @@ sa 192.0.2.2 192.0.2.1 0x2001 "$KEY_OUT" && sa 192.0.2.1 192.0.2.2 0x1001 "$KEY_
     policy 10.0.2.0/24 10.0.1.0/24 out 192.0.2.2 192.0.2.1 &&
     policy 10.0.1.0/24 10.0.2.0/24 in 192.0.2.1 192.0.2.2 || echo "guest: the kernel refused an SA or a policy"
 
+idle() { while :; do sleep 60; done; }
+if [ -n "$IDLE" ]; then
+    echo "guest: idle"
+    idle
+fi
+
 traffic() { /usr/bin/python3 "$TRAFFIC" "$@" 2>&1; }
 traffic echo 10.0.1.10 0 1400
 traffic receive 5001
@@ -38,4 +44,4 @@ echo "guest: errors"
 awk '$2 > 0' /proc/net/xfrm_stat
 echo "guest: end"
 # An init that ends is a panic: SIGTERM to the guest's kernel ends both.
-while :; do sleep 60; done
+idle

@@ -34,11 +34,12 @@ def ports(number: int) -> list[Port]:
 
 @dataclass
 class LiveGateway:
-    """One run of vpn-gw in a namespace."""
+    """One run of vpn-gw in a namespace. `environment` is added to the test's own."""
 
     network: Network
     name: str
     site: Path
+    environment: dict[str, str] = field(default_factory=dict)
     log: Path = field(init=False)
     report: Path = field(init=False)
 
@@ -48,7 +49,8 @@ class LiveGateway:
             number += 1
         self.log, self.report = log, log.with_suffix(".json")
         self.process = self.network.start(
-            self.name, BINARY, "--config", self.site, "--report", self.report, log=self.log)
+            self.name, BINARY, "--config", self.site, "--report", self.report, log=self.log,
+            env=os.environ | self.environment)
 
     def wait_for(self, text: str, seconds: float = 20) -> None:
         """Until `text` is in its log."""
@@ -72,6 +74,10 @@ class LiveGateway:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
+
+    def show(self, subject: str) -> dict:
+        """What `vpn-gw show` says of it now."""
+        return self.control.get(subject)
 
     def ended(self, seconds: float = 20) -> Result:
         """Waits for a run that ends by itself."""
@@ -127,12 +133,12 @@ class One:
     network: Network
     site: Site
 
-    def run(self, text: str | None = None) -> LiveGateway:
+    def run(self, text: str | None = None, **environment: str) -> LiveGateway:
         """A run of the site, or of a site file with other text."""
         path = self.site.write()
         if text is not None:
             path.write_text(text)
-        return LiveGateway(self.network, "gw", path)
+        return LiveGateway(self.network, "gw", path, environment)
 
 
 def make_one(network: Network) -> One:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+
+_CLONE_NEWNET = 0x40000000
 
 
 def missing() -> str | None:
@@ -37,6 +43,16 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) 
         time.sleep(0.02)
 
 
+def packets(process: subprocess.Popen, interface: str) -> tuple[int, int]:
+    """What an interface of a process's namespace received and sent since it was made."""
+    for line in Path(f"/proc/{process.pid}/net/dev").read_text().splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == interface:
+            fields = numbers.split()
+            return int(fields[1]), int(fields[9])
+    raise AssertionError(f"process {process.pid} has no interface {interface}")
+
+
 class Network:
     """A set of namespaces. `close` ends every process that was started in them, by its id, and removes them."""
 
@@ -48,6 +64,7 @@ class Network:
         self._tag = f"vpngw-{os.getpid()}-{Network._count}"
         self._names: list[str] = []
         self._processes: list[subprocess.Popen] = []
+        self._sockets: list[socket.socket] = []
 
     def add(self, *names: str) -> None:
         """New namespaces, without IPv6 so that nothing speaks unasked."""
@@ -93,10 +110,34 @@ class Network:
         self._processes.append(process)
         return process
 
+    def socket(self, name: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        """A socket of this process in a namespace."""
+        made: list[socket.socket | OSError] = []
+
+        def make() -> None:
+            # A thread has a namespace of its own, and this one ends here.
+            try:
+                with open(f"/run/netns/{self.full(name)}", "rb") as place:
+                    if ctypes.CDLL(None, use_errno=True).setns(place.fileno(), _CLONE_NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+                made.append(socket.socket(family, kind, protocol))
+            except OSError as error:
+                made.append(error)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if isinstance(made[0], OSError):
+            raise made[0]
+        self._sockets.append(made[0])
+        return made[0]
+
     def mac(self, name: str, interface: str) -> str:
         return self.run(name, "cat", f"/sys/class/net/{interface}/address").strip()
 
     def close(self) -> None:
+        for opened in self._sockets:
+            opened.close()
         for process in self._processes:
             if process.poll() is None:
                 # With the processes that it started, a guest's for instance: each has a group of its own.
