@@ -114,7 +114,10 @@ public struct SiteReader: Sendable {
         case nil: break
         }
         do {
-            return ConfigurationValue.entries(try TOMLTable(string: string))
+            let table = try TOMLTable(string: string)
+            // TOMLKit never frees a table: a gateway that reads its site again and again would grow by all of them.
+            defer { table.clear() }
+            return ConfigurationValue.entries(table)
         } catch {
             guard let error = error as? TOMLParseError else {
                 throw refuse(nil, "not TOML", hint: SiteReader.syntaxHint)
