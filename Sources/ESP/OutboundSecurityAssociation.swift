@@ -84,12 +84,13 @@ public struct OutboundSecurityAssociation: ~Copyable {
     /// or the one after if it was just looking: who changes it says so twice, a round of the worker apart.
     public func limit(_ allowance: Allowance) {
         self.allowance.set(allowance)
+        _ = self.allowance.judge(packets: packets, octets: octets.load(ordering: .relaxed))
         sequenceThreshold.store(0, ordering: .relaxed)
         octetThreshold.store(0, ordering: .relaxed)
     }
 
-    /// Lets the worker use all numbers up to these. The caller has put them on disk. Behind `notice` the SA's bit is
-    /// set in the attention map.
+    /// Lets the worker use all numbers up to these. The caller has put them on disk. Behind `notice`, which is not
+    /// below what was granted before, the SA's bit is set in the attention map.
     public func grant(
         sequence: UInt64, initializationVector vector: UInt64, notice: UInt64 = .max
     ) {
