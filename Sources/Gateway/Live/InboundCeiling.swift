@@ -31,8 +31,10 @@ struct InboundCeiling: Sendable {
     var id: Int { pair.inbound.id }
     /// What belongs on disk before `grant`.
     var onDisk: ReplayCeiling { ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling) }
-    /// Whether a limit of its lifetime was reached.
-    var isAtLimit: Bool { pair.inbound.reference.with { $0.isSoftExpired || $0.isHardExpired } }
+    /// Limits of its lifetime that were reached.
+    var limits: LimitsReached {
+        pair.inbound.reference.with { LimitsReached(soft: $0.isSoftExpired, hard: $0.isHardExpired) }
+    }
     /// Whether it should come down when the SA is quiet.
     var isFar: Bool { distance > 2 * InboundCeiling.smallestDistance }
 
