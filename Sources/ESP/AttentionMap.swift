@@ -24,7 +24,9 @@ public final class AttentionMap: @unchecked Sendable {
     public func take(_ body: (Int) -> Void) {
         guard unsafe bits[AttentionMap.words].exchange(0, ordering: .acquiring) != 0 else { return }
         for word in 0..<AttentionMap.words where unsafe bits[word].load(ordering: .relaxed) != 0 {
-            var set = unsafe bits[word].exchange(0, ordering: .acquiring)
+            var set = unsafe bits[word].exchange(0, ordering: .sequentiallyConsistent)
+            // What a worker wrote before it raised a bit, or found it raised, is seen from here on.
+            atomicMemoryFence(ordering: .sequentiallyConsistent)
             while set != 0 {
                 body(word * 64 + set.trailingZeroBitCount)
                 set &= set - 1

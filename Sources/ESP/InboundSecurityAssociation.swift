@@ -45,9 +45,10 @@ public struct InboundSecurityAssociation: ~Copyable {
     private let allowance: SharedAllowance
     /// Authentic packets that were above the ceiling in this run, for other threads.
     public let ahead: Atomic<UInt64>
-    private let isOver = Atomic(false)
     /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
     private var isHolding = false
+    /// Whether it was ended: then its ceiling stays 0, whoever raises it.
+    private let isOver = Atomic(false)
 
     /// An SA that accepts nothing up to `behind` and nothing above `ceiling`. `replayWindow` is a power of two from 64
     /// to 8192, `id` below `AttentionMap.capacity`.
@@ -76,17 +77,22 @@ public struct InboundSecurityAssociation: ~Copyable {
     }
 
     /// Lets the worker accept numbers up to `ceiling`; from `notice` on the SA's bit is set in the attention map. The
-    /// caller has put it on disk before it raises it. Changes nothing for good once the SA has expired.
+    /// caller has put it on disk before it raises it. Does nothing to an SA that was ended.
     public func setCeiling(_ ceiling: UInt64, notice: UInt64) {
-        self.notice.store(notice, ordering: .sequentiallyConsistent)
+        guard !isOver.load(ordering: .sequentiallyConsistent) else { return }
+        // A number above the ceiling is looked at, whatever the notice.
+        self.notice.store(ceiling == .max ? notice : min(notice, ceiling + 1), ordering: .sequentiallyConsistent)
         self.ceiling.store(ceiling, ordering: .sequentiallyConsistent)
-        // Looked at last: of two threads that raise and end it the end holds.
+        // Another thread may have ended it in between.
         if isOver.load(ordering: .sequentiallyConsistent) { close() }
     }
 
-    /// Whether a number may be accepted as far as the ceiling goes.
+    /// Whether the ceiling is no reason to wait with a number: it is below, or the SA is over.
     @inline(__always)
-    public func reaches(_ number: UInt64) -> Bool { number <= ceiling.load(ordering: .acquiring) }
+    public func reaches(_ number: UInt64) -> Bool {
+        let ceiling = ceiling.load(ordering: .acquiring)
+        return number <= ceiling || ceiling == 0
+    }
 
     /// Says whether packets of it wait that were `ahead`: as long as some do, so does everything that comes. The first
     /// that is `ahead` says so by itself; who keeps such packets says when none is left.
@@ -95,12 +101,13 @@ public struct InboundSecurityAssociation: ~Copyable {
         packetThreshold.store(0, ordering: .relaxed)
     }
 
-    /// Says what this run may accept in all; as of an outbound SA.
+    /// Says what this run may accept in all; as of an outbound SA. One that was ended begins anew with the next
+    /// ceiling.
     public func limit(_ allowance: Allowance) {
         self.allowance.set(allowance)
-        // What is used up already is so without another packet.
         _ = self.allowance.judge(
             packets: packets.load(ordering: .relaxed), octets: octets.load(ordering: .relaxed))
+        isOver.store(false, ordering: .sequentiallyConsistent)
         packetThreshold.store(0, ordering: .relaxed)
         octetThreshold.store(0, ordering: .relaxed)
     }
@@ -112,8 +119,8 @@ public struct InboundSecurityAssociation: ~Copyable {
     }
 
     private func close() {
-        notice.store(0, ordering: .sequentiallyConsistent)
         ceiling.store(0, ordering: .sequentiallyConsistent)
+        notice.store(0, ordering: .sequentiallyConsistent)
     }
 
     /// Whether the soft limit was reached.
@@ -152,12 +159,17 @@ public struct InboundSecurityAssociation: ~Copyable {
         if allowance.isHardReached || ceiling == 0 { return .lifetimeExpired }
         packetThreshold.store(isHolding ? 0 : allowance.nextPackets(after: packets), ordering: .relaxed)
         octetThreshold.store(allowance.nextOctets(after: used), ordering: .relaxed)
-        if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
-        if number <= ceiling { return isHolding && !waited ? .ahead : nil }
+        if number <= ceiling {
+            if number >= notice.load(ordering: .relaxed) { attention.raise(id) }
+            return isHolding && !waited ? .ahead : nil
+        }
         if !waited { ahead.store(ahead.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
         if number > wanted.load(ordering: .relaxed) { wanted.store(number, ordering: .releasing) }
         // From here on, even if the ceiling goes up while this burst is looked at.
         setHolding(true)
+        // The number first: who takes the bit and does not see it would leave this packet waiting for the next one.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        attention.raise(id)
         return .ahead
     }
 }

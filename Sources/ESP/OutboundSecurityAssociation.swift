@@ -90,8 +90,8 @@ public struct OutboundSecurityAssociation: ~Copyable {
         octetThreshold.store(0, ordering: .relaxed)
     }
 
-    /// Lets the worker use all numbers up to these. The caller has put them on disk. Behind `notice` the SA's bit is
-    /// set in the attention map.
+    /// Lets the worker use all numbers up to these. The caller has put them on disk. Behind `notice`, which is not
+    /// below what was granted before, the SA's bit is set in the attention map.
     public func grant(
         sequence: UInt64, initializationVector vector: UInt64, notice: UInt64 = .max
     ) {

@@ -8,13 +8,19 @@ import Testing
 private struct PlainWindow {
     let size: UInt64
     private(set) var seen: Set<UInt64> = []
-    private(set) var highest: UInt64 = 0
+    private(set) var highest: UInt64
+    /// Up to here all count as marked.
+    private let behind: UInt64
 
-    init(size: Int) { self.size = UInt64(size) }
+    init(size: Int, behind: UInt64 = 0) {
+        self.size = UInt64(size)
+        self.behind = behind
+        highest = behind
+    }
 
     func check(_ number: UInt64) -> DropReason? {
         if number + size <= highest { return .late }
-        return seen.contains(number) ? .replayed : nil
+        return number <= behind || seen.contains(number) ? .replayed : nil
     }
 
     mutating func mark(_ number: UInt64) -> DropReason? {
@@ -70,6 +76,61 @@ struct ReplayWindowTests {
                 #expect(window.check(number) == (number <= 2 * width ? .replayed : nil), "jump \(jump), \(number)")
             }
             #expect(window.check(top - width) == .late)
+        }
+    }
+
+    /// Numbers at which words and rings begin and end, and what is next to them; anything; and the last without ESN.
+    private static func starts(_ size: Int) -> [UInt64] {
+        let width = UInt64(size), last = UInt64(UInt32.max)
+        var random = SplitMix64(seed: width)
+        let corners = [0, 64, 128, width, 2 * width, 3 * width, 1 << 20, last, last + 64].flatMap { corner in
+            (corner - min(2, corner))...(corner + 2)
+        }
+        return corners + (0..<40).map { _ in random.next() % last }
+    }
+
+    @Test("a window behind a number takes nothing up to it and everything above", arguments: sizes)
+    func startsBehind(size: Int) {
+        let width = UInt64(size)
+        for behind in ReplayWindowTests.starts(size) {
+            let fresh = ReplayWindow(size: size, behind: behind), plain = PlainWindow(size: size, behind: behind)
+            #expect(fresh.highest == behind)
+            for number in max(1, behind - min(behind, 3 * width))...(behind + 3 * width)
+            where fresh.check(number) != plain.check(number) {
+                Issue.record("size \(size), behind \(behind): \(number) is \(String(describing: fresh.check(number)))")
+                return
+            }
+            for jump in [1, 2, 63, 64, 65, width - 1, width, width + 1, 2 * width - 1, 2 * width, 1 << 33] {
+                var window = ReplayWindow(size: size, behind: behind)
+                #expect(window.mark(behind + jump) == nil)
+                for number in max(1, behind + jump - min(behind + jump, width + 1))...(behind + jump) {
+                    let expected: DropReason? =
+                        number + width <= behind + jump
+                        ? .late
+                        : number <= behind || number == behind + jump
+                            ? .replayed : nil
+                    guard window.check(number) == expected else {
+                        Issue.record("size \(size), behind \(behind), jump \(jump): number \(number)")
+                        return
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("a window behind a number agrees with a plain set", arguments: sizes, [4 as UInt64, 5])
+    func behindAgreesWithPlainSet(size: Int, seed: UInt64) {
+        var random = SplitMix64(seed: seed ^ UInt64(size) << 32)
+        for behind in ReplayWindowTests.starts(size) {
+            var window = ReplayWindow(size: size, behind: behind), plain = PlainWindow(size: size, behind: behind)
+            for step in 0..<500 {
+                let number = ReplayWindowTests.next(around: plain.highest, size: UInt64(size), &random)
+                let expected = plain.mark(number)
+                guard window.mark(number) == expected && window.highest == plain.highest else {
+                    Issue.record("size \(size), seed \(seed), behind \(behind), step \(step): number \(number)")
+                    return
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 // sent under changes in one moment, with the tables (make before break).
 
 import DataPlane
+import ESP
 import IPsec
 import SAStore
 
@@ -21,6 +22,8 @@ struct TunnelBook: Sendable {
     struct Child: Sendable {
         let description: Topology.Child
         let origin: Origin
+        /// Whether it was the file's first when it was installed: that is sent under from the beginning.
+        var isFirst = false
         /// When it became current by hand or in an SA's stead, and its place among such acts.
         var activated: (at: Int64, order: UInt64)?
         /// Nil once it is retired.
@@ -30,10 +33,14 @@ struct TunnelBook: Sendable {
         var isInboundOver = false
 
         var spis: [SPI] { [description.outbound.spi, description.inbound.spi] }
+        var keys: [KeyFingerprint] { [description.outbound.key.fingerprint, description.inbound.key.fingerprint] }
     }
 
     /// Which limits of an SA somebody has been told of.
-    struct LimitsTold: Sendable { var soft = false, hard = false }
+    struct LimitsTold: Sendable {
+        var soft = false, hard = false
+        var isAny: Bool { soft || hard }
+    }
 
     /// A tunnel.
     struct Entry: Sendable {
@@ -45,6 +52,9 @@ struct TunnelBook: Sendable {
 
     private(set) var entries: [Entry] = []
     private var activations: UInt64 = 0
+    /// The latest time it was told. A clock that is set back neither brings back what has gone nor sends under what
+    /// the peer has left.
+    private var clock = Int64.min
     private var assigned = 0
 
     /// What happened to an SA.
@@ -69,6 +79,8 @@ struct TunnelBook: Sendable {
         let before = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0) })
         var next: [Entry] = [], requests: [PairRequest] = [], places: [(entry: Int, child: Int)] = []
         var assigned = self.assigned
+        let clock = max(clock, now)
+        let file = FileNames(topology, isNeeded: entries.contains { $0.children.contains { $0.origin == .runtime } })
         for tunnel in topology.tunnels {
             let previous = before[tunnel.name]
             let asked = tunnel.children.map { PairRequest(tunnel, $0, owner: 0) }
@@ -77,14 +89,15 @@ struct TunnelBook: Sendable {
             var entry = Entry(
                 name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [])
             if owner == nil { assigned += 1 }
-            let retired = TunnelBook.retiredByTime(tunnel.children, now)
+            let retired = TunnelBook.retiredByTime(tunnel.children, clock)
             let byHand = (previous?.children ?? []).filter { $0.origin == .runtime && $0.pair != nil }
             let spis = Set(tunnel.children.flatMap { [$0.outbound.spi, $0.inbound.spi] })
             for (index, description) in tunnel.children.enumerated() {
                 var request = asked[index]
                 request.owner = entry.owner
                 let kept = known[request.sameness].flatMap { $0.pair?.owner == entry.owner ? $0 : nil }
-                var child = Child(description: description, origin: .file)
+                var child = Child(
+                    description: description, origin: .file, isFirst: index == 0 && kept?.isFirst ?? true)
                 child.activated = kept?.activated
                 child.pair = kept?.pair
                 if let kept {
@@ -92,7 +105,10 @@ struct TunnelBook: Sendable {
                         kept.state, kept.outboundLimits, kept.inboundLimits
                     )
                 }
-                let wasRetired = previous?.children.contains { $0.state == .retired && $0.spis == child.spis } ?? false
+                let wasRetired =
+                    previous?.children.contains {
+                        $0.state == .retired && $0.spis == child.spis && $0.keys == child.keys
+                    } ?? false
                 if kept == nil && (wasRetired || retired.contains(index)) {
                     child.state = .retired
                 } else if kept == nil {
@@ -102,13 +118,32 @@ struct TunnelBook: Sendable {
                 entry.children.append(child)
             }
             // What the file names now is the file's.
-            entry.children += byHand.filter { spis.isDisjoint(with: $0.spis) }
+            entry.children += byHand.filter { spis.isDisjoint(with: $0.spis) && !file.names($0) }
             next.append(entry)
         }
         let pairs = try installer.install(requests, now: now)
         for (pair, place) in zip(pairs, places) { next[place.entry].children[place.child].pair = pair }
         entries = next
         self.assigned = assigned
+        self.clock = clock
+    }
+
+    /// What may be only once in a gateway and is in a file: inbound SPIs and AES keys.
+    private struct FileNames {
+        private var inbound: Set<SPI> = []
+        private var keys: Set<KeyFingerprint> = []
+
+        init(_ topology: Topology, isNeeded: Bool) {
+            guard isNeeded else { return }
+            for child in topology.tunnels.lazy.flatMap(\.children) {
+                inbound.insert(child.inbound.spi)
+                keys.formUnion([child.outbound.key.fingerprint, child.inbound.key.fingerprint])
+            }
+        }
+
+        func names(_ child: Child) -> Bool {
+            inbound.contains(child.description.inbound.spi) || !keys.isDisjoint(with: child.keys)
+        }
     }
 
     /// Of a tunnel's children those that are over by the schedule alone: two later ones have begun.
@@ -128,6 +163,15 @@ struct TunnelBook: Sendable {
             return TunnelState(
                 outbound: isOver ? nil : current?.pair?.outbound, refusal: isOver ? .lifetimeExpired : .noOutboundSA,
                 inbound: entry.children.compactMap { $0.pair?.inbound }, owner: entry.owner)
+        }
+    }
+}
+
+extension TunnelBook {
+    /// Whether tables of the same topology would say the same.
+    func saysSame(as other: TunnelBook) -> Bool {
+        states.elementsEqual(other.states) {
+            $0.outbound === $1.outbound && $0.refusal == $1.refusal && $0.inbound.elementsEqual($1.inbound, by: ===)
         }
     }
 }
@@ -161,7 +205,8 @@ extension TunnelBook {
     /// Sends under a child from now on.
     mutating func activate(_ child: Int, in entry: Int, now: Int64) {
         activations += 1
-        entries[entry].children[child].activated = (now, activations)
+        clock = max(clock, now)
+        entries[entry].children[child].activated = (clock, activations)
     }
 
     /// Takes a child out.
@@ -173,6 +218,8 @@ extension TunnelBook {
 extension TunnelBook {
     /// Moves every tunnel to where it is at `now`, in seconds since 1970; tells what that changed.
     mutating func advance(to now: Int64) -> [Event] {
+        clock = max(clock, now)
+        let now = clock
         var events: [Event] = []
         for index in entries.indices {
             tellLimits(index, now, &events)
@@ -205,7 +252,8 @@ extension TunnelBook {
             let (outboundSoft, outboundHard) = pair.outbound.reference.with { ($0.isSoftExpired, $0.isHardExpired) }
             let (inboundSoft, inboundHard) = pair.inbound.reference.with { ($0.isSoftExpired, $0.isHardExpired) }
             func isPast(_ limit: UInt64?, _ record: SARecord) -> Bool {
-                limit.map { now - record.installedAt >= Int64(clamping: $0) } ?? false
+                limit.map { now.subtractingReportingOverflow(record.installedAt).partialValue >= Int64(clamping: $0) }
+                    ?? false
             }
             let soft = entry.lifetime.soft.seconds, hard = entry.lifetime.hard.seconds
             let outbound = LimitsTold(
@@ -232,7 +280,7 @@ extension TunnelBook {
     /// Of those that have begun the last is current, the one before is old, and what was before that is over.
     private mutating func choose(_ index: Int, _ now: Int64, _ events: inout [Event]) {
         var begun = begun(index, now)
-        if let last = begun.last, entries[index].children[last].outboundLimits.soft,
+        if let last = begun.last, entries[index].children[last].outboundLimits.isAny,
             let younger = younger(than: last, index)
         {
             activate(younger, in: index, now: now)
@@ -267,9 +315,16 @@ extension TunnelBook {
             guard child.pair != nil else { return nil }
             if let activated = child.activated { return (activated.at, activated.order, number) }
             if let at = child.description.notBefore { return at <= now ? (at, 0, number) : nil }
-            return number == 0 && child.origin == .file ? (.min, 0, number) : nil
+            return child.isFirst ? (.min, 0, number) : nil
         }
-        return children.indices.compactMap(start).sorted { $0 < $1 }.map(\.number)
+        let begun = children.indices.compactMap(start).sorted { $0 < $1 }.map(\.number)
+        // When those that were are gone: better what waits than nothing.
+        if begun.isEmpty, let first = children.first, first.pair != nil, first.origin == .file,
+            first.description.notBefore == nil
+        {
+            return [0]
+        }
+        return begun
     }
 
     /// The one to go over to when `last` has reached its soft limit: the next that waits for nothing; and when it is at
@@ -277,7 +332,7 @@ extension TunnelBook {
     private func younger(than last: Int, _ index: Int) -> Int? {
         let children = entries[index].children
         let later = children.indices.filter {
-            $0 > last && children[$0].pair != nil && !children[$0].outboundLimits.soft
+            $0 > last && children[$0].pair != nil && !children[$0].outboundLimits.isAny
         }
         if let standby = later.first(where: { children[$0].description.notBefore == nil }) { return standby }
         return children[last].outboundLimits.hard ? later.first : nil

@@ -16,30 +16,10 @@ final class AssociationKeeper: AssociationInstaller {
 
     private let store: StateStore
     private let arena: AssociationArena
+    /// Held from looking at the state until what follows from it is on disk and granted: what one thread finds out must
+    /// not be written over what another has committed since.
+    private let turn = Mutex(())
     private let state = Mutex(State())
-
-    struct State: Sendable {
-        var outbound: [Int: OutboundNumbers] = [:]
-        var inbound: [Int: InboundCeiling] = [:]
-        /// What could not be served in the last round.
-        var pending: Set<Int> = []
-        /// Inbound SAs whose ceiling is far ahead, to be looked at when it gets quiet.
-        var far: Set<Int> = []
-        /// Ceilings on their way down.
-        var lowering: [Int: Lowering] = [:]
-        /// Pairs with a lifetime: their counts are recorded.
-        var limited: [Int: AssociationPair] = [:]
-        /// What was recorded of them last.
-        var recorded: [Int: [SAUsage]] = [:]
-
-        var pace = KeeperPace()
-
-        /// Whether an SA can't wait until the next commit is due.
-        func isWaitedFor(_ id: Int) -> Bool {
-            if let ceiling = inbound[id] { return ceiling.isUrgent || ceiling.isAtLimit }
-            return outbound[id] != nil
-        }
-    }
 
     init(store: StateStore, arena: AssociationArena) {
         self.store = store
@@ -52,17 +32,36 @@ final class AssociationKeeper: AssociationInstaller {
     ///
     /// The first IV of a run is at least what the clock says, so that a state directory that was rolled back repeats
     /// none. An SA whose sequence numbers are used up gets nothing.
+    ///
+    /// An SA may be installed already, in a pair that has another counterpart, window or address and goes when workers
+    /// have the new one. Until then the one before gets nothing any more: it would go on in numbers that are the new
+    /// one's.
     func install(_ requests: [PairRequest], now: Int64) throws -> [AssociationPair] {
         var pairs: [AssociationPair] = []
-        for first in stride(from: 0, to: requests.count, by: AssociationKeeper.installBatch) {
-            let batch = Array(requests[first..<min(requests.count, first + AssociationKeeper.installBatch)])
-            pairs += try installBatch(batch, now)
+        do {
+            for first in stride(from: 0, to: requests.count, by: AssociationKeeper.installBatch) {
+                let batch = Array(requests[first..<min(requests.count, first + AssociationKeeper.installBatch)])
+                pairs += try turn.withLock { _ in try installBatch(batch, now) }
+            }
+        } catch {
+            state.withLock { state in
+                for pair in pairs { state.remove(pair) }
+                state.reinstate(requests.flatMap { [$0.outboundIdentity, $0.inboundIdentity] })
+            }
+            throw error
         }
         return pairs
     }
 
     private func installBatch(_ requests: [PairRequest], _ now: Int64) throws -> [AssociationPair] {
-        let records = try store.open(requests.flatMap { [$0.outboundIdentity, $0.inboundIdentity] }, now: now)
+        let identities = requests.flatMap { [$0.outboundIdentity, $0.inboundIdentity] }
+        let before = state.withLock { $0.suspend(identities) }
+        if !before.isEmpty {
+            var round = StoreRound()
+            round.usage = before
+            _ = try store.commit(round, now: now)
+        }
+        let records = try store.open(identities, now: now)
         var pairs: [AssociationPair] = []
         for (index, request) in requests.enumerated() {
             let outbound = try arena.makeOutbound(request.outbound, local: request.local, remote: request.remote)
@@ -96,44 +95,51 @@ final class AssociationKeeper: AssociationInstaller {
 
     /// Gives pairs up that no worker has any more: where their windows stand and what they carried is recorded exactly.
     func forget(_ pairs: [AssociationPair], now: Int64) throws {
-        let known = state.withLock { state in
-            pairs.filter { pair in
-                state.limited[pair.outbound.id] = nil
-                state.pending.subtract([pair.outbound.id, pair.inbound.id])
-                state.far.remove(pair.inbound.id)
-                state.lowering[pair.inbound.id] = nil
-                state.recorded[pair.outbound.id] = nil
-                let isKnown = state.outbound.removeValue(forKey: pair.outbound.id) != nil
-                return state.inbound.removeValue(forKey: pair.inbound.id) != nil && isKnown
+        try turn.withLock { _ in
+            let round = state.withLock { state in
+                let known = pairs.filter { state.remove($0) }
+                state.reinstate(known.flatMap { [$0.sameness.outbound, $0.sameness.inbound] })
+                // Somebody else may have the same SA by now, with a window of its own: its ceiling is the higher.
+                let successors = known.isEmpty ? [] : Set(state.inbound.values.map(\.pair.sameness.inbound))
+                var round = StoreRound()
+                round.usage = known.flatMap { [$0.outboundUsage, $0.inboundUsage] }
+                round.ceilings = AssociationKeeper.final(known.filter { !successors.contains($0.sameness.inbound) })
+                return round
             }
+            if !round.isEmpty { _ = try store.commit(round, now: now) }
         }
-        // Somebody else may have the same SA by now, with a window of its own: that one's ceiling is the higher.
-        let successors = state.withLock { state in Set(state.inbound.values.map(\.pair.sameness.inbound)) }
-        var round = StoreRound()
-        round.usage = known.flatMap { [$0.outboundUsage, $0.inboundUsage] }
-        round.ceilings = known.filter { !successors.contains($0.sameness.inbound) }.map(AssociationKeeper.final)
-        if !round.isEmpty { _ = try store.commit(round, now: now) }
     }
 
     /// The clean end, when no worker runs: windows are stored exactly.
     func conclude(now: Int64) throws {
-        let pairs = state.withLock { state in state.inbound.values.map(\.pair) }
-        var round = StoreRound()
-        round.usage = pairs.flatMap { [$0.outboundUsage, $0.inboundUsage] }
-        round.ceilings = pairs.map(AssociationKeeper.final)
-        if !round.isEmpty { _ = try store.commit(round, now: now) }
+        try turn.withLock { _ in
+            let pairs = state.withLock { state in
+                (Array(state.inbound.values) + state.suspendedInbound.values).map(\.pair)
+            }
+            var round = StoreRound()
+            round.usage = pairs.flatMap { [$0.outboundUsage, $0.inboundUsage] }
+            round.ceilings = AssociationKeeper.final(pairs)
+            if !round.isEmpty { _ = try store.commit(round, now: now) }
+        }
     }
 
-    private static func final(_ pair: AssociationPair) -> ReplayCeiling {
-        ReplayCeiling(
-            sa: pair.sameness.inbound,
-            ceiling: pair.inbound.reference.with { $0.highest.load(ordering: .relaxed) })
+    /// Where windows stand; of two pairs with one SA the further one counts.
+    private static func final(_ pairs: [AssociationPair]) -> [ReplayCeiling] {
+        let highest = pairs.map { pair in
+            (pair.sameness.inbound, pair.inbound.reference.with { $0.highest.load(ordering: .relaxed) })
+        }
+        return Dictionary(highest, uniquingKeysWith: max).map { ReplayCeiling(sa: $0, ceiling: $1) }
     }
 
-    /// Goes by another lifetime from now on.
+    /// Goes by another lifetime from now on; an SA that was over by the one before begins anew.
     func limit(_ pair: AssociationPair, _ lifetime: Lifetime) {
-        pair.limit(lifetime)
-        state.withLock { $0.limited[pair.outbound.id] = lifetime.isEmpty ? nil : pair }
+        turn.withLock { _ in
+            pair.limit(lifetime)
+            state.withLock { state in
+                state.limited[pair.outbound.id] = lifetime.isEmpty ? nil : pair
+                (state.lowering[pair.inbound.id]?.ceiling ?? state.inbound[pair.inbound.id])?.grant()
+            }
+        }
     }
 
     // MARK: Rounds
@@ -153,62 +159,38 @@ final class AssociationKeeper: AssociationInstaller {
     /// a limit of its lifetime. What the disk did not take is asked for again in the next round.
     ///
     /// Unless `isDue`, only when somebody waits: an SA whose blocks end, packets above a ceiling.
-    func refill(now: Int64, isDue: Bool = true) throws -> Bool {
-        var raised: Set<Int> = []
-        arena.attention.take { raised.insert($0) }
-        let instant = ContinuousClock.now
-        let (wanted, isAtLimit) = state.withLock { state in
-            state.pace.begin(at: instant)
-            raised.formUnion(state.pending)
-            state.pending = []
-            var wanted = Wanted(), isAtLimit = false
-            guard isDue || raised.contains(where: { state.isWaitedFor($0) }) else {
-                state.pending = raised
-                return (wanted, isAtLimit)
+    func refill(now: Int64, at instant: ContinuousClock.Instant = .now, isDue: Bool = true) throws -> Bool {
+        try turn.withLock { _ in
+            var raised: Set<Int> = []
+            arena.attention.take { raised.insert($0) }
+            let wanted = state.withLock { $0.wanted(raised, at: instant, isDue: isDue) }
+            if !wanted.isEmpty { try grant(wanted, now: now) }
+            return state.withLock { state in
+                defer { state.isAtNewLimit = false }
+                return state.isAtNewLimit
             }
-            for id in raised {
-                if let numbers = state.outbound[id] {
-                    isAtLimit = isAtLimit || numbers.isAtLimit
-                    if numbers.needsMore { wanted.outbound.append(numbers.sized(at: instant)) }
-                } else if let ceiling = state.inbound[id] {
-                    // One on its way down goes up again first.
-                    if state.lowering.removeValue(forKey: id) != nil { ceiling.grant() }
-                    isAtLimit = isAtLimit || ceiling.isAtLimit
-                    guard let raised = ceiling.raised(at: instant, interval: state.pace.interval) else { continue }
-                    wanted.inbound.append(raised)
-                }
-            }
-            return (wanted, isAtLimit)
         }
-        guard !wanted.isEmpty else { return isAtLimit }
+    }
+
+    private func grant(_ wanted: Wanted, now: Int64) throws {
         var round = StoreRound()
         round.reservations = wanted.outbound.flatMap(\.requests)
         round.ceilings = wanted.inbound.map(\.onDisk)
-        do {
-            let blocks = try store.commit(round, now: now)
-            state.withLock { state in
-                // Those that were given up meanwhile may have left their number to others.
-                for (index, numbers) in wanted.outbound.enumerated()
-                where state.outbound[numbers.id]?.pair === numbers.pair {
-                    state.outbound[numbers.id] = numbers.granted(blocks[2 * index], blocks[2 * index + 1])
-                }
-                for ceiling in wanted.inbound where state.inbound[ceiling.id]?.pair === ceiling.pair {
-                    ceiling.grant()
-                    state.inbound[ceiling.id] = ceiling
-                    if ceiling.isFar { state.far.insert(ceiling.id) }
-                }
-            }
-        } catch {
+        let blocks: [ClosedRange<UInt64>?]
+        do { blocks = try store.commit(round, now: now) } catch {
             state.withLock { $0.pending.formUnion(wanted.outbound.map(\.id) + wanted.inbound.map(\.id)) }
             throw error
         }
-        return isAtLimit
-    }
-
-    private struct Wanted {
-        var outbound: [OutboundNumbers] = []
-        var inbound: [InboundCeiling] = []
-        var isEmpty: Bool { outbound.isEmpty && inbound.isEmpty }
+        state.withLock { state in
+            for (index, numbers) in wanted.outbound.enumerated() {
+                state.outbound[numbers.id] = numbers.granted(blocks[2 * index], blocks[2 * index + 1])
+            }
+            for ceiling in wanted.inbound {
+                ceiling.grant()
+                state.inbound[ceiling.id] = ceiling
+                if ceiling.isFar { state.far.insert(ceiling.id) }
+            }
+        }
     }
 
     /// Once a second: what SAs with a lifetime have carried is recorded, and ceilings that are far ahead of a tunnel
@@ -216,46 +198,22 @@ final class AssociationKeeper: AssociationInstaller {
     ///
     /// A ceiling comes down in memory first. On disk it does a second later, when every worker has made a round since
     /// and so goes by it; until then a restart begins at the higher one.
-    func calm(now: Int64, rounds: [UInt64]) throws {
-        let instant = ContinuousClock.now
-        let round = state.withLock { state in
-            var round = StoreRound()
-            for (id, pair) in state.limited {
-                let usage = [pair.outboundUsage, pair.inboundUsage]
-                if state.recorded[id] != usage { round.usage += usage }
-                state.recorded[id] = usage
+    func calm(now: Int64, at instant: ContinuousClock.Instant = .now, rounds: [UInt64]) throws {
+        try turn.withLock { _ in
+            let (round, usage) = state.withLock { state in
+                var round = StoreRound()
+                var usage: [Int: [SAUsage]] = [:]
+                for (id, pair) in state.limited {
+                    let carried = [pair.outboundUsage, pair.inboundUsage]
+                    if state.recorded[id] != carried { usage[id] = carried }
+                }
+                round.usage = usage.values.flatMap { $0 }
+                round.ceilings = state.settle(rounds, at: instant).map(\.onDisk)
+                return (round, usage)
             }
-            // Raised again in the meantime: then it is no longer among those.
-            let settled = state.lowering.values.filter { lowering in
-                zip(lowering.rounds, rounds).allSatisfy { $0 &+ 2 <= $1 }
-                    && lowering.ceiling.highest <= lowering.ceiling.onDisk.ceiling
-            }
-            // Never up and down again: what a worker accepts in between would be above what is on disk.
-            for lowering in settled {
-                state.inbound[lowering.ceiling.id] = lowering.ceiling
-                state.lowering[lowering.ceiling.id] = nil
-            }
-            for lowering in state.lowering.values { state.inbound[lowering.ceiling.id]?.grant() }
-            state.lowering = [:]
-            for id in state.far {
-                guard !settled.contains(where: { $0.ceiling.id == id }),
-                    let lower = state.inbound[id]?.lowered(at: instant, interval: state.pace.interval)
-                else { continue }
-                lower.grant()
-                state.lowering[id] = Lowering(ceiling: lower, rounds: rounds)
-            }
-            round.ceilings = settled.map(\.ceiling.onDisk)
-            state.far.subtract(settled.lazy.filter { !$0.ceiling.isFar }.map(\.ceiling.id))
-            return round
+            guard !round.isEmpty else { return }
+            _ = try store.commit(round, now: now)
+            state.withLock { $0.recorded.merge(usage) { $1 } }
         }
-        // If the disk does not take it, a restart begins higher than it had to.
-        if !round.isEmpty { _ = try store.commit(round, now: now) }
     }
-}
-
-/// A ceiling that workers go by already and that is not on disk yet.
-struct Lowering: Sendable {
-    let ceiling: InboundCeiling
-    /// Of the workers when it came down.
-    let rounds: [UInt64]
 }

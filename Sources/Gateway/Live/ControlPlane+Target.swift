@@ -46,7 +46,7 @@ extension ControlPlane: ControlTarget {
                 var next = book
                 next.add(child, pairs[0], to: index)
                 let events = next.advance(to: now)
-                try go(to: next, site)
+                try go(to: next, site, installed: pairs)
                 tell(events)
             } catch {
                 try? keeper.forget(pairs, now: now)

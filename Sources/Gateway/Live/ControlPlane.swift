@@ -25,6 +25,8 @@ actor ControlPlane {
     private(set) var hardLimitEvents: UInt64 = 0
     private var nextChange: Int64?
     private var linksDown: Set<Int> = []
+    /// Pairs that no tables name any more and that the keeper still has.
+    private var leaving: [AssociationPair] = []
 
     /// Over a data plane that was made from this site and book.
     init(
@@ -55,21 +57,28 @@ actor ControlPlane {
         var next = book
         let events = next.advance(to: now)
         do {
-            try go(to: next, site)
+            if next.saysSame(as: book) {
+                book = next
+                nextChange = next.nextChange(after: now)
+            } else {
+                try go(to: next, site)
+            }
             tell(events)
         } catch {
+            nextChange = now
             limiter.log(.error, "tables", "\(Failure(error).message)", to: logger)
         }
     }
 
     /// Publishes what follows from a book and a site, waits until every worker goes by it, and gives up what only the
-    /// one before had. Throws when the tables can't be built; then nothing has changed.
-    func go(to next: TunnelBook, _ site: Site) throws {
+    /// one before had, and of `installed` what the next does not have after all. Throws when the tables can't be built;
+    /// then nothing has changed.
+    func go(to next: TunnelBook, _ site: Site, installed: [AssociationPair] = []) throws {
         let tables = try ForwardingTables(
             site.topology, states: next.states, name: "live", previous: data.group.tables)
         data.group.publish(tables)
         let kept = Set(next.pairs.map(\.outbound.id))
-        let gone = book.pairs.filter { !kept.contains($0.outbound.id) }
+        leaving += (book.pairs + installed).filter { !kept.contains($0.outbound.id) }
         book = next
         self.site = site
         nextChange = next.nextChange(after: ControlPlane.now)
@@ -77,6 +86,8 @@ actor ControlPlane {
             limiter.log(.error, "adopt", "a worker does not go over to new tables", to: logger)
             return
         }
+        let gone = leaving
+        leaving = []
         do { try keeper.forget(gone, now: ControlPlane.now) } catch { storeFailed(error) }
     }
 
@@ -176,7 +187,7 @@ actor ControlPlane {
         let installed = changed.pairs.filter { lifetimes[$0.outbound.id] == nil }
         let events = changed.advance(to: now)
         let told = ControlPlane.difference(from: self, to: next, changed)
-        do { try go(to: changed, next) } catch {
+        do { try go(to: changed, next, installed: installed) } catch {
             try? keeper.forget(installed, now: now)
             throw error
         }
@@ -191,6 +202,8 @@ actor ControlPlane {
             usleep(1000)
         }
         tell(events)
+        // An SA that was over by its old lifetime may not be by the new one.
+        advance(atLimit: true)
         return told
     }
 

@@ -36,8 +36,10 @@ struct InboundCeiling: Sendable {
     var onDisk: ReplayCeiling {
         ReplayCeiling(sa: pair.sameness.inbound, ceiling: ceiling, reached: min(highestThen, ceiling))
     }
-    /// Whether a limit of its lifetime was reached.
-    var isAtLimit: Bool { pair.inbound.reference.with { $0.isSoftExpired || $0.isHardExpired } }
+    /// Limits of its lifetime that were reached.
+    var limits: LimitsReached {
+        pair.inbound.reference.with { LimitsReached(soft: $0.isSoftExpired, hard: $0.isHardExpired) }
+    }
     /// Whether it should come down when the SA is quiet.
     var isFar: Bool { distance > 2 * InboundCeiling.smallestDistance }
 

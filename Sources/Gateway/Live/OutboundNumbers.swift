@@ -52,8 +52,10 @@ struct OutboundNumbers: Sendable {
         return pair.outbound.reference.with { $0.sequenceNumber.load(ordering: .relaxed) } >= notice
     }
 
-    /// Whether a limit of its lifetime was reached.
-    var isAtLimit: Bool { pair.outbound.reference.with { $0.isSoftExpired || $0.isHardExpired } }
+    /// Limits of its lifetime that were reached.
+    var limits: LimitsReached {
+        pair.outbound.reference.with { LimitsReached(soft: $0.isSoftExpired, hard: $0.isHardExpired) }
+    }
 
     private var notice: UInt64 { sequenceEnd - min(sequenceEnd, block / 2) }
 

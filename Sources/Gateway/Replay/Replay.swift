@@ -162,6 +162,8 @@ public struct Replay: ~Copyable {
         if !book.advance(to: now).isEmpty {
             group.publish(
                 try ForwardingTables(topology, states: book.states, name: "replay", previous: group.tables))
+            // The ones before those that the worker has now.
+            _ = group.reclaim()
         }
         nextChange = book.nextChange(after: now)
     }

@@ -16,8 +16,11 @@ final class Rig {
     private(set) var taken = 0
     private var list = MbufList(capacity: 64)
 
-    init(_ topology: Topology, workers: Int = 1, buffers: Int = 2047, mode: WorkerMode = .replay(resolve: false)) throws
-    {
+    /// With `states`, those say which SAs there are; else each tunnel has its first children.
+    init(
+        _ topology: Topology, workers: Int = 1, buffers: Int = 2047, mode: WorkerMode = .replay(resolve: false),
+        states: ((AssociationArena) throws -> [TunnelState])? = nil
+    ) throws {
         let name = TestEnvironment.name()
         let pool = try PacketPool(name: name, count: buffers, frameOctets: 2048)
         let ports = try topology.ports.enumerated().map { index, port in
@@ -25,7 +28,7 @@ final class Rig {
         }
         let arena = try AssociationArena()
         let tables = try ForwardingTables(
-            topology, states: firstStates(topology, arena: arena, workers: workers), name: name)
+            topology, states: states?(arena) ?? firstStates(topology, arena: arena, workers: workers), name: name)
         let group = try WorkerGroup(
             tables, arena: arena, ports: ports.map(\.port), pool: pool, workers: workers,
             ticksPerSecond: 1_000_000_000, mode: mode, name: name)
@@ -44,6 +47,15 @@ final class Rig {
             if plan.rings.count == 2 { plan.ports[port].rxQueue = port % 2 == index ? 0 : nil }
         }
         return plan
+    }
+
+    /// Publishes tables that follow the latest.
+    @discardableResult
+    func publish(_ topology: Topology, _ states: [TunnelState]) throws -> ForwardingTables {
+        let tables = try ForwardingTables(
+            topology, states: states, name: TestEnvironment.name(), previous: group.tables)
+        group.publish(tables)
+        return tables
     }
 
     /// Puts frames into a port's queue; returns how many found a buffer and a place.

@@ -32,9 +32,18 @@ final class BufferPool {
         let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + BufferPool.octets])
         unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0xa5)
         unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[offset...]).copyBytes(from: packet)
-        guard let address = buffer.baseAddress else { preconditionFailure("no buffer") }
-        return unsafe PacketBytes(unsafeStart: address, count: BufferPool.octets)
+        return bytes(index)
     }
+
+    fileprivate func bytes(_ index: Int) -> PacketBytes {
+        guard let address = unsafe memory.baseAddress else { preconditionFailure("no buffer") }
+        return unsafe PacketBytes(unsafeStart: address + index * BufferPool.octets, count: BufferPool.octets)
+    }
+}
+
+extension BufferPool {
+    /// What a buffer begins with.
+    func contents(_ index: Int, count: Int) -> [UInt8] { bytes(index).prefix(count).octets }
 }
 
 extension PacketBytes {
@@ -106,6 +115,33 @@ struct Bench: ~Copyable {
             if let reason = packet.failure { return .dropped(reason) }
             return .passed(packet.bytes.octets)
         }
+    }
+
+    /// Opens one ESP packet; gives it back as it lies in the buffer then, in clear when it was authentic.
+    mutating func receiveKeeping(_ esp: [UInt8], under pair: AssociationPair) -> (verdict: Verdict, octets: [UInt8]) {
+        let verdict = receive(esp, under: pair)
+        return (verdict, buffers.contents(0, count: esp.count))
+    }
+
+    /// Passes packets in clear that were `ahead` before.
+    mutating func passOpened(_ packets: [[UInt8]], under pair: AssociationPair) -> [Verdict] {
+        inbound.removeAll()
+        for (index, packet) in packets.enumerated() {
+            inbound.append(
+                bytes: buffers.filled(index, with: packet, at: 0).prefix(packet.count), association: pair.inbound,
+                tag: index)
+        }
+        inbound.finishOpened()
+        return (0..<packets.count).map { index in
+            inbound[index].failure.map { .dropped($0) } ?? .passed(inbound[index].bytes.octets)
+        }
+    }
+
+    /// The SAs whose bits are set; clears them.
+    func raised() -> [Int] {
+        var raised: [Int] = []
+        attention.take { raised.append($0) }
+        return raised
     }
 
     /// Opens one ESP packet.
