@@ -145,7 +145,8 @@ struct ControlKeyTests {
             """
         let target = ForgetfulTarget()
         let server = try await ControlServer.start(
-            socketPath: directory.socket, metricsAddress: nil, name: "a", target: target, logger: quietLogger)
+            socketPath: directory.socket, metricsAddress: nil, name: "a", target: target, logger: quietLogger,
+            limits: .patient)
         let socket = directory.socket, marked = Array(marker.utf8)
         let output = try await offPool {
             let process = Process(), pipe = Pipe()

@@ -72,6 +72,16 @@ final class ControlDirectory: Sendable {
     var socket: String { path + "/run/control.sock" }
 }
 
+extension HTTPLimits {
+    /// For tests that are not about time: all tests want the pool's few threads at once, and a request that needs one
+    /// may wait until the others are done.
+    static var patient: HTTPLimits {
+        var limits = HTTPLimits()
+        (limits.idleTime, limits.requestTime, limits.answerTime) = (.seconds(600), .seconds(600), .seconds(600))
+        return limits
+    }
+}
+
 /// A server with its fake target on a socket of its own.
 struct ControlRig {
     let directory: ControlDirectory
@@ -80,7 +90,7 @@ struct ControlRig {
 
     /// With `metrics` also over TCP on a port that the kernel picks.
     static func run(
-        limits: HTTPLimits = HTTPLimits(), metrics: String? = nil, _ body: (ControlRig) async throws -> Void
+        limits: HTTPLimits = .patient, metrics: String? = nil, _ body: (ControlRig) async throws -> Void
     ) async throws {
         let rig = try await ControlRig(limits: limits, metrics: metrics)
         do {
@@ -92,7 +102,7 @@ struct ControlRig {
         }
     }
 
-    init(limits: HTTPLimits = HTTPLimits(), metrics: String? = nil) async throws {
+    init(limits: HTTPLimits = .patient, metrics: String? = nil) async throws {
         directory = try ControlDirectory()
         server = try await ControlServer.start(
             socketPath: directory.socket, metricsAddress: metrics, name: "site-a", target: target,
@@ -142,7 +152,7 @@ struct Answer: Sendable {
     }
 }
 
-/// A blocking socket that sends what it is told, right or wrong. Every wait ends after two minutes, as an error:
+/// A blocking socket that sends what it is told, right or wrong. Every wait ends after ten minutes, as an error:
 /// the tests around may keep all threads busy that the server's work needs.
 final class RawConnection: @unchecked Sendable {
     struct Failure: Error { let step: String, code: Int32 }
@@ -174,7 +184,7 @@ final class RawConnection: @unchecked Sendable {
     deinit { close(descriptor) }
 
     private func limitWaits() {
-        var wait = timeval(tv_sec: 120, tv_usec: 0)
+        var wait = timeval(tv_sec: 600, tv_usec: 0)
         for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
             unsafe setsockopt(descriptor, SOL_SOCKET, option, &wait, socklen_t(MemoryLayout<timeval>.size))
         }
