@@ -20,12 +20,12 @@ def sas(gateway) -> dict[str, dict]:
     return {row["spi"]: row for row in gateway.control.get("sa")["sas"]}
 
 
-def set_up(sites: Sites, limits: str, *children: Child) -> None:
+def set_up(sites: Sites, limits: dict[str, int], *children: Child) -> None:
     """Limits at a alone: b follows."""
     for child in children:
         sites.site_a.tunnels[0].children.append(child)
         sites.site_b.tunnels[0].children.append(child.reversed())
-    sites.site_a.tunnels[0].extra = limits
+    sites.site_a.tunnels[0].lifetime = limits
 
 
 def test_soft_is_told_by_log_metric_and_hook_and_a_younger_sa_takes_over(sites: Sites):
@@ -33,7 +33,7 @@ def test_soft_is_told_by_log_metric_and_hook_and_a_younger_sa_takes_over(sites: 
     hook.write_text(HOOK.format(log=log))
     hook.chmod(0o755)
     sites.site_a.extra = f'hook_command = ["{hook}"]'
-    set_up(sites, "soft_lifetime_packets = 50\nhard_lifetime_packets = 1000", Child(0x1002, 0x2002))
+    set_up(sites, {"soft_lifetime_packets": 50, "hard_lifetime_packets": 1000}, Child(0x1002, 0x2002))
     sites.start()
     echo(sites.network, "host-a", "10.0.2.10", 0, 39)
     assert {spi: row["state"] for spi, row in sas(sites.a).items()} == {
@@ -61,7 +61,7 @@ def test_soft_is_told_by_log_metric_and_hook_and_a_younger_sa_takes_over(sites: 
 @pytest.mark.parametrize("limit", ["packets", "octets", "seconds"])
 def test_hard_is_the_end_when_there_is_no_younger(sites: Sites, limit: str):
     value = {"packets": 30, "octets": 30 * 60, "seconds": 3}[limit]
-    set_up(sites, f"hard_lifetime_{limit} = {value}")
+    set_up(sites, {f"hard_lifetime_{limit}": value})
     sites.start()
     if limit == "seconds":
         echo(sites.network, "host-a", "10.0.2.10", 0, 9)
@@ -90,7 +90,7 @@ def test_hard_is_the_end_when_there_is_no_younger(sites: Sites, limit: str):
 
 def test_two_sites_roll_over_by_the_clock_and_lose_nothing(sites: Sites):
     start = int(time.time()) + 4
-    set_up(sites, "", *(Child(0x1002 + step, 0x2002 + step, start + 2 * step) for step in range(3)))
+    set_up(sites, {}, *(Child(0x1002 + step, 0x2002 + step, start + 2 * step) for step in range(3)))
     sites.start()
     echo(sites.network, "host-a", "10.0.2.10", 0, 9)
     log = sites.network.directory / "numbered.log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -20,7 +20,7 @@ class Port:
 
 @dataclass
 class Child:
-    """A further pair of SAs of a tunnel; `not_before` in seconds since 1970."""
+    """A further pair of SAs of a tunnel. `not_before` is in seconds since 1970."""
 
     outbound_spi: int
     inbound_spi: int
@@ -31,10 +31,10 @@ class Child:
     def reversed(self) -> Child:
         return Child(self.inbound_spi, self.outbound_spi, self.not_before, self.inbound_key, self.outbound_key)
 
-    def lines(self) -> list[str]:
-        lines = ["", "[[tunnel.child]]"]
+    def text(self) -> list[str]:
+        lines = ["[[tunnel.child]]"]
         if self.not_before is not None:
-            lines.append(f"not_before = {datetime.fromtimestamp(self.not_before, timezone.utc):%Y-%m-%dT%H:%M:%SZ}")
+            lines.append(f"not_before = {datetime.fromtimestamp(self.not_before, UTC):%Y-%m-%dT%H:%M:%SZ}")
         return lines + [
             f'outbound = {{ spi = {self.outbound_spi:#x}, key = "0x{self.outbound_key.hex()}" }}',
             f'inbound = {{ spi = {self.inbound_spi:#x}, key = "0x{self.inbound_key.hex()}" }}']
@@ -54,16 +54,25 @@ class Tunnel:
     outbound_key: bytes = field(default_factory=lambda: secrets.token_bytes(20))
     inbound_key: bytes = field(default_factory=lambda: secrets.token_bytes(20))
     replay_window_packets: int = 1024
-    # Lines of the tunnel's own table, "hard_lifetime_packets = 100".
-    extra: str = ""
     children: list[Child] = field(default_factory=list)
+    lifetime: dict[str, int] = field(default_factory=dict)
+    """`soft_lifetime_packets` and the like: this end's."""
+
+    def pairs(self) -> list[Tunnel]:
+        """A tunnel for each pair of SAs, its own first, with nothing but that pair."""
+        pairs = [(self.outbound_spi, self.inbound_spi, self.outbound_key, self.inbound_key)]
+        pairs += [(child.outbound_spi, child.inbound_spi, child.outbound_key, child.inbound_key)
+                  for child in self.children]
+        return [
+            Tunnel(self.name, self.local_address, self.remote_address, self.local_subnets, self.remote_subnets, *pair)
+            for pair in pairs]
 
     def reversed(self, name: str | None = None) -> Tunnel:
         """The same tunnel as the other end sees it."""
         return Tunnel(
             name or self.name, self.remote_address, self.local_address, self.remote_subnets, self.local_subnets,
             self.inbound_spi, self.outbound_spi, self.inbound_key, self.outbound_key, self.replay_window_packets,
-            self.extra, [child.reversed() for child in self.children])
+            [child.reversed() for child in self.children])
 
 
 @dataclass
@@ -97,12 +106,13 @@ class Site:
             lines += [
                 "", "[[tunnel]]", f'name = "{tunnel.name}"', f'local_address = "{tunnel.local_address}"',
                 f'remote_address = "{tunnel.remote_address}"', f"local_subnets = {_list(tunnel.local_subnets)}",
-                f"remote_subnets = {_list(tunnel.remote_subnets)}", tunnel.extra, "[tunnel.outbound]",
+                f"remote_subnets = {_list(tunnel.remote_subnets)}",
+                *(f"{key} = {value}" for key, value in tunnel.lifetime.items()), "[tunnel.outbound]",
                 f"spi = {tunnel.outbound_spi:#x}", f'key = "0x{tunnel.outbound_key.hex()}"', "[tunnel.inbound]",
                 f"spi = {tunnel.inbound_spi:#x}", f'key = "0x{tunnel.inbound_key.hex()}"',
                 f"replay_window_packets = {tunnel.replay_window_packets}"]
             for child in tunnel.children:
-                lines += child.lines()
+                lines += child.text()
         for policy in self.policies:
             lines += ["", "[[policy]]"]
             lines += [f"{key} = {_value(value)}" for key, value in policy.items()]
