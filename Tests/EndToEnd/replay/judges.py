@@ -59,13 +59,15 @@ def tshark(path: Path, tunnels: list[Tunnel], fields: list[str], *, display_filt
         "ip.check_checksum:TRUE",
         "-T",
         "fields",
-        # Random data looks like RTCP or GRE now and then, whose dissectors then give up on the whole frame.
+        # Random data looks like RTCP, GRE or STT now and then, whose dissectors then give up on the whole frame.
         "--disable-protocol",
         "udp",
         "--disable-protocol",
         "tcp",
         "--disable-protocol",
         "icmp",
+        "--disable-protocol",
+        "stt",
         "-E",
         "occurrence=a",
     ]
