@@ -1,7 +1,7 @@
 // `vpn-gw run`: devices, workers on cores of their own, numbers reserved on disk, until a signal ends it.
 //
-// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start; tables are built;
-// every SA gets its numbers; workers run. Stopping goes the same way back.
+// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start; every SA gets
+// its numbers; tables are built; workers run. Stopping goes the same way back.
 
 import DataPlane
 import Foundation
@@ -49,15 +49,22 @@ public struct LiveGateway: Service {
             directory: site.gateway.stateDirectory, now: ControlPlane.now, machine: MachineIdentity.current())
         let arena = try AssociationArena()
         let keeper = AssociationKeeper(store: store, arena: arena)
-        var book = TunnelBook()
-        try book.follow(
-            site.topology, workers: site.dpdk.workerCores.count, installer: keeper, now: ControlPlane.now)
-        let events = book.advance(to: ControlPlane.now)
-        tellWhatIsLost(book, keeper)
-
         let thread = EnvironmentThread()
-        let data = try await thread.run { [site, book] in try LiveDataPlane(site, book, arena: arena) }
+        // Numbers are taken once the devices are there: a service manager that starts a gateway without its device
+        // again and again must not use them up.
+        let (data, book, events) = try await thread.run { [site] in
+            var book = TunnelBook()
+            var events: [TunnelBook.Event] = []
+            let data = try LiveDataPlane(site, arena: arena) {
+                try book.follow(
+                    site.topology, workers: site.dpdk.workerCores.count, installer: keeper, now: ControlPlane.now)
+                events = book.advance(to: ControlPlane.now)
+                return book.states
+            }
+            return (data, book, events)
+        }
         defer { logger.info("stopped") }
+        tellWhatIsLost(book, keeper)
         let control = ControlPlane(
             site, sitePath: sitePath, book: book, data: data, keeper: keeper, store: store, logger: logger)
         let rounds: KeeperThread
@@ -172,8 +179,8 @@ final class LiveDataPlane: Sendable {
     let cryptoDescription: String
     private let pool: PacketPool
 
-    /// Starts EAL and the ports of a site; `book` says what its tunnels' SAs are, made in `arena`.
-    init(_ site: Site, _ book: TunnelBook, arena: AssociationArena) throws {
+    /// Starts EAL and the ports of a site; then `states` says what its tunnels' SAs are, made in `arena`.
+    init(_ site: Site, arena: AssociationArena, states: () throws -> [TunnelState]) throws {
         let topology = site.topology
         let workers = site.dpdk.workerCores.count
         let sizing = MemorySizing(site)
@@ -186,7 +193,7 @@ final class LiveDataPlane: Sendable {
         var ports: [StartedPort] = []
         do {
             for port in topology.ports { ports.append(try StartedPort(port, workers: workers, pool: pool)) }
-            let tables = try ForwardingTables(topology, states: book.states, name: "live")
+            let tables = try ForwardingTables(topology, states: states(), name: "live")
             group = try WorkerGroup(
                 tables, arena: arena, ports: ports, pool: pool, workers: workers,
                 ticksPerSecond: Environment.ticksPerSecond, mode: .live, name: "live")

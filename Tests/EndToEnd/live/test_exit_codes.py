@@ -54,6 +54,17 @@ def test_interface_that_is_not_there(one: One):
     assert 'port wan: there is no network interface "wann" here: run `ip link`' in run.stderr
 
 
+def test_a_start_without_its_device_uses_no_numbers(one: One):
+    """A service manager may try again every few seconds, for days."""
+    state = one.site.directory / "gw-state"
+    for _ in range(2):
+        run = one.run(one.site.text().replace("net_af_packet1", "net_nonsense1")).ended()
+        assert run.code == 69, run.stderr
+        assert "0x00001001" not in command("state", "show", "--directory", state).stdout
+    one.run().wait_running().stop()
+    assert "0x00001001" in command("state", "show", "--directory", state).stdout
+
+
 def test_core_that_is_not_there(one: One):
     one.site.worker_cores = [max(cores()) + 1]
     run = one.run().ended()
