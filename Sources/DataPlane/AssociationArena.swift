@@ -23,28 +23,30 @@ public final class AssociationArena: Sendable {
 
     /// An outbound SA that may send nothing yet. Throws `.tooManyAssociations` and `.noMemory`.
     public func makeOutbound(
-        _ outbound: Topology.Outbound, local: IPv4Address, remote: IPv4Address
+        _ outbound: Topology.Outbound, profile: AssociationProfile, local: IPAddress, remote: IPAddress
     ) throws(DataPlaneError) -> OutboundAssociation {
         let key = try expand(outbound.key), id = try takeNumber()
         return OutboundAssociation(
             id: id, arena: self, key: key,
             reference: OutboundAssociationReference(
-                OutboundSecurityAssociation(key: key, spi: outbound.spi, local: local, remote: remote, id: id)))
+                OutboundSecurityAssociation(
+                    key: key, spi: outbound.spi, profile: profile, local: local, remote: remote, id: id)))
     }
 
     /// An inbound SA that belongs to the worker with index `owner`, accepts nothing up to `behind` and nothing above
     /// it before its ceiling is raised. Throws as `makeOutbound`.
     public func makeInbound(
-        _ inbound: Topology.Inbound, local: IPv4Address, remote: IPv4Address, owner: Int, behind: UInt64,
-        allowance: Allowance
+        _ inbound: Topology.Inbound, profile: AssociationProfile, local: IPAddress, remote: IPAddress, owner: Int,
+        behind: UInt64, allowance: Allowance
     ) throws(DataPlaneError) -> InboundAssociation {
         let key = try expand(inbound.key), id = try takeNumber()
         return InboundAssociation(
             id: id, arena: self, key: key,
             reference: InboundAssociationReference(
                 InboundSecurityAssociation(
-                    key: key, local: local, remote: remote, replayWindow: inbound.replayWindowPackets, owner: owner,
-                    id: id, behind: behind, allowance: allowance)), spi: inbound.spi)
+                    key: key, profile: profile, local: local, remote: remote,
+                    replayWindow: inbound.replayWindowPackets, owner: owner, id: id, behind: behind,
+                    allowance: allowance)), spi: inbound.spi)
     }
 
     private func expand(_ key: KeyMaterial) throws(DataPlaneError) -> ExpandedKey {

@@ -26,9 +26,9 @@ struct AddressBlock: BitwiseCopyable {
     var address: UInt32
     var mask: UInt32
 
-    init(_ prefix: IPv4Prefix) {
-        address = prefix.address.rawValue
-        mask = prefix.mask
+    init(_ prefix: IPPrefix) {
+        address = prefix.address.v4Number
+        mask = UInt32(truncatingIfNeeded: prefix.mask)
     }
 
     @inline(__always)
@@ -118,14 +118,14 @@ public final class ForwardingTables: @unchecked Sendable {
                 TunnelEntry(
                     outbound: states[index].outbound?.reference, firstSelector: first,
                     localSelectors: UInt16(tunnel.localSubnets.count),
-                    remoteSelectors: UInt16(tunnel.remoteSubnets.count), ownAddress: inside?.rawValue ?? 0,
+                    remoteSelectors: UInt16(tunnel.remoteSubnets.count), ownAddress: inside?.v4Number ?? 0,
                     nextHop: routing.nextHops[index], innerMTU: UInt16(tunnel.innerMTUOctets),
                     owner: UInt16(states[index].owner), refusal: states[index].refusal))
         }
         selectors = FixedArray(blocks)
         tunnels = FixedArray(entries)
         associations = ForwardingTables.sad(states)
-        ownFilter = own.reduce(0) { $0 | Worker.filterBit($1.rawValue) }
+        ownFilter = own.reduce(0) { $0 | Worker.filterBit($1.v4Number) }
     }
 
     /// Open addressing at a quarter full or less: an SPI is found in one cache line nearly always.

@@ -10,7 +10,7 @@ public final class NeighborCensus: Sendable {
         /// Index of the port.
         public let port: Int
         /// Its address.
-        public let address: IPv4Address
+        public let address: IPAddress
         /// Nil while it is asked for.
         public let mac: MACAddress?
         /// "static", "reachable", "stale" or "incomplete".
@@ -42,7 +42,7 @@ public final class NeighborCensus: Sendable {
             for answer in answers {
                 guard let answer else { return nil }
                 for row in answer {
-                    let key = NeighborKey(port: UInt16(row.port), address: row.address.rawValue)
+                    let key = NeighborKey(port: UInt16(row.port), address: row.address.v4Number)
                     if found[key].map({ $0.mac == nil }) ?? true { found[key] = row }
                 }
             }
@@ -61,7 +61,7 @@ public final class NeighborCensus: Sendable {
             let heardAt = entry.dueAt - min(entry.dueAt, NeighborTable.reachableSeconds * ticksPerSecond)
             rows.append(
                 Row(
-                    port: Int(entry.port), address: IPv4Address(rawValue: entry.address),
+                    port: Int(entry.port), address: IPAddress(v4: entry.address),
                     mac: entry.isUsable ? entry.destination : nil,
                     state: entry.state == .permanent ? "static" : String(describing: entry.state),
                     ageSeconds: entry.state == .reachable ? (now - min(now, heardAt)) / ticksPerSecond : nil))

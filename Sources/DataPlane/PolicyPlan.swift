@@ -26,7 +26,7 @@ struct PolicyPlan {
         }
         if rules.isEmpty {
             // A classifier needs a rule: one for a source that is a martian, and so never gets here.
-            let nobody = IPv4Prefix(containing: IPv4Address(rawValue: .max), length: 32)
+            let nobody = IPPrefix(IPAddress(v4: .max))
             rules = [rule(TrafficSelector(source: nobody, destination: nobody), PolicyResult(.discard), visible: nil)]
         }
         for index in rules.indices { rules[index].priority = Int32(rules.count - index) }
@@ -42,7 +42,7 @@ struct PolicyPlan {
     private func rule(_ selector: TrafficSelector, _ result: PolicyResult, visible: Bool?) -> cdpdk_rule {
         let source = selector.sourcePorts ?? 0...UInt16.max, destination = selector.destinationPorts ?? 0...UInt16.max
         return cdpdk_rule(
-            source: selector.source.address.rawValue, destination: selector.destination.address.rawValue,
+            source: selector.source.address.v4Number, destination: selector.destination.address.v4Number,
             source_length: UInt8(selector.source.length), destination_length: UInt8(selector.destination.length),
             protocol: selector.ipProtocol ?? 0, protocol_mask: selector.ipProtocol == nil ? 0 : 0xff,
             source_port_low: source.lowerBound, source_port_high: source.upperBound,

@@ -17,7 +17,7 @@ struct RoutePlan {
     private(set) var pinned: [NeighborKey] = []
     private var indices: [NeighborKey: UInt32] = [:]
     /// What holds without tunnels: static routes, and connected blocks in front of those of the same prefix.
-    private var clear: [IPv4Prefix: RouteEntry] = [:]
+    private var clear: [IPPrefix: RouteEntry] = [:]
 
     init(_ topology: Topology) {
         self.topology = topology
@@ -34,7 +34,7 @@ struct RoutePlan {
     /// The entries and the prefixes that lead to them.
     struct Compiled {
         var entries: [RouteEntry] = [.nowhere]
-        var prefixes: [(prefix: IPv4Prefix, entry: Int)] = []
+        var prefixes: [(prefix: IPPrefix, entry: Int)] = []
     }
 
     /// The table, most general prefixes first.
@@ -60,7 +60,7 @@ struct RoutePlan {
 
     /// Index of the neighbour that packets to `address` are sent to; `RouteEntry.onLink` when no unprotected way leads
     /// there.
-    mutating func nextHop(towards address: IPv4Address) -> UInt32 {
+    mutating func nextHop(towards address: IPAddress) -> UInt32 {
         guard let way = longest(address, atMost: 32), way.kind == .unprotected else { return RouteEntry.onLink }
         return way.gateway == RouteEntry.onLink ? pin(Int(way.port), address) : way.gateway
     }
@@ -70,10 +70,10 @@ struct RoutePlan {
         return RouteEntry(kind: kind, port: UInt16(port), gateway: gateway)
     }
 
-    private func host(_ address: IPv4Address) -> IPv4Prefix { IPv4Prefix(containing: address, length: 32) }
+    private func host(_ address: IPAddress) -> IPPrefix { IPPrefix(address) }
 
-    private mutating func pin(_ port: Int, _ address: IPv4Address) -> UInt32 {
-        let key = NeighborKey(port: UInt16(port), address: address.rawValue)
+    private mutating func pin(_ port: Int, _ address: IPAddress) -> UInt32 {
+        let key = NeighborKey(port: UInt16(port), address: address.v4Number)
         if let index = indices[key] { return index }
         let index = UInt32(pinned.count)
         pinned.append(key)
@@ -81,15 +81,15 @@ struct RoutePlan {
         return index
     }
 
-    private func longest(_ address: IPv4Address, atMost: Int) -> RouteEntry? {
+    private func longest(_ address: IPAddress, atMost: Int) -> RouteEntry? {
         for length in stride(from: atMost, through: 0, by: -1) {
-            if let entry = clear[IPv4Prefix(containing: address, length: length)] { return entry }
+            if let entry = clear[IPPrefix(containing: address, length: length)] { return entry }
         }
         return nil
     }
 
     /// Equal entries share a number: there may be more prefixes than the table has numbers for next hops.
-    private func number(_ table: [IPv4Prefix: RouteEntry]) -> Compiled {
+    private func number(_ table: [IPPrefix: RouteEntry]) -> Compiled {
         struct Identity: Hashable { var kind: RouteEntry.Kind, port: UInt16, gateway: UInt32 }
         var compiled = Compiled()
         var numbers: [Identity: Int] = [Identity(kind: .none, port: 0, gateway: RouteEntry.onLink): 0]
@@ -115,7 +115,7 @@ extension RoutePlan.Compiled {
             throw .noMemory(what: "the route table", error: cdpdk_errno())
         }
         for (prefix, entry) in prefixes {
-            let error = unsafe cdpdk_fib_add(fib, prefix.address.rawValue, UInt8(prefix.length), UInt64(entry))
+            let error = unsafe cdpdk_fib_add(fib, prefix.address.v4Number, UInt8(prefix.length), UInt64(entry))
             guard error == 0 else {
                 unsafe cdpdk_fib_free(fib)
                 throw .table(what: "route \(prefix)", error: error)

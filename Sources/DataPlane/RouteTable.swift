@@ -53,8 +53,8 @@ final class RouteTable: @unchecked Sendable {
         let ports: [Topology.Port]
         let routes: [Topology.Route]
         let neighbors: [Topology.Neighbor]
-        let remotes: [IPv4Address]
-        let subnets: [[IPv4Prefix]]
+        let remotes: [IPAddress]
+        let subnets: [[IPPrefix]]
 
         init(_ topology: Topology) {
             ports = topology.ports
@@ -93,8 +93,8 @@ final class PolicyTable: @unchecked Sendable {
     /// What of a topology decides what is in it.
     struct Basis: Equatable {
         let policies: [Policy]
-        let local: [[IPv4Prefix]]
-        let remote: [[IPv4Prefix]]
+        let local: [[IPPrefix]]
+        let remote: [[IPPrefix]]
 
         init(_ topology: Topology) {
             policies = topology.policies

@@ -16,16 +16,18 @@ public struct Topology: Sendable {
         /// A PCI address or the arguments of a DPDK vdev.
         public var device: String
         /// Its own addresses with the blocks they are connected to.
-        public var addresses: [IPv4InterfaceAddress]
+        public var addresses: [IPInterfaceAddress]
         /// The largest IP packet on its link.
         public var mtuOctets: Int
-        /// Whether ARP and echo for its own addresses are answered.
+        /// Whether ARP, neighbour discovery and echo for its own addresses are answered.
         public var localServices: Bool
+        /// The VLAN that its frames are tagged with (IEEE 802.1Q), 1 to 4094; nil for untagged frames.
+        public var vlan: UInt16?
 
         /// A port.
         public init(
-            name: String, role: Role, device: String, addresses: [IPv4InterfaceAddress], mtuOctets: Int,
-            localServices: Bool
+            name: String, role: Role, device: String, addresses: [IPInterfaceAddress], mtuOctets: Int,
+            localServices: Bool, vlan: UInt16? = nil
         ) {
             self.name = name
             self.role = role
@@ -33,20 +35,21 @@ public struct Topology: Sendable {
             self.addresses = addresses
             self.mtuOctets = mtuOctets
             self.localServices = localServices
+            self.vlan = vlan
         }
     }
 
     /// A static route.
     public struct Route: Equatable, Sendable {
         /// The block it is for.
-        public var destination: IPv4Prefix
+        public var destination: IPPrefix
         /// The next hop.
-        public var via: IPv4Address
+        public var via: IPAddress
         /// Index of the port whose connected block holds `via`.
         public var port: Int
 
         /// A static route.
-        public init(destination: IPv4Prefix, via: IPv4Address, port: Int) {
+        public init(destination: IPPrefix, via: IPAddress, port: Int) {
             self.destination = destination
             self.via = via
             self.port = port
@@ -57,13 +60,13 @@ public struct Topology: Sendable {
     public struct Neighbor: Equatable, Sendable {
         /// Index of the port.
         public var port: Int
-        /// Its IPv4 address.
-        public var address: IPv4Address
+        /// Its address.
+        public var address: IPAddress
         /// Its MAC address.
         public var mac: MACAddress
 
         /// A static neighbour.
-        public init(port: Int, address: IPv4Address, mac: MACAddress) {
+        public init(port: Int, address: IPAddress, mac: MACAddress) {
             self.port = port
             self.address = address
             self.mac = mac
@@ -124,24 +127,31 @@ public struct Topology: Sendable {
         /// The name in the site.
         public var name: String
         /// Outer address of this end.
-        public var localAddress: IPv4Address
+        public var localAddress: IPAddress
         /// Outer address of the peer.
-        public var remoteAddress: IPv4Address
+        public var remoteAddress: IPAddress
         /// Inner addresses on this side.
-        public var localSubnets: [IPv4Prefix]
+        public var localSubnets: [IPPrefix]
         /// Inner addresses on the peer's side.
-        public var remoteSubnets: [IPv4Prefix]
+        public var remoteSubnets: [IPPrefix]
         /// At least one, in the order in which they follow each other.
         public var children: [Child]
+        /// How its SAs treat packets.
+        public var profile: AssociationProfile
         /// Of each of its SAs.
         public var lifetime: Lifetime
+        /// Whether the segment size that inner TCP connections agree on is lowered to what fits.
+        public var clampsMSS: Bool
+        /// Whether ICMP errors may lower `innerMTUOctets`.
+        public var learnsPathMTU: Bool
         /// Largest inner packet that fits the way to the remote address, in octets.
         public var innerMTUOctets: Int
 
         /// A tunnel.
         public init(
-            name: String, localAddress: IPv4Address, remoteAddress: IPv4Address, localSubnets: [IPv4Prefix],
-            remoteSubnets: [IPv4Prefix], children: [Child], lifetime: Lifetime = Lifetime(), innerMTUOctets: Int
+            name: String, localAddress: IPAddress, remoteAddress: IPAddress, localSubnets: [IPPrefix],
+            remoteSubnets: [IPPrefix], children: [Child], profile: AssociationProfile = AssociationProfile(),
+            lifetime: Lifetime = Lifetime(), clampsMSS: Bool = false, learnsPathMTU: Bool = true, innerMTUOctets: Int
         ) {
             self.name = name
             self.localAddress = localAddress
@@ -149,7 +159,10 @@ public struct Topology: Sendable {
             self.localSubnets = localSubnets
             self.remoteSubnets = remoteSubnets
             self.children = children
+            self.profile = profile
             self.lifetime = lifetime
+            self.clampsMSS = clampsMSS
+            self.learnsPathMTU = learnsPathMTU
             self.innerMTUOctets = innerMTUOctets
         }
     }
@@ -164,13 +177,19 @@ public struct Topology: Sendable {
     public var tunnels: [Tunnel]
     /// Policies in front of the tunnels' own selectors, in the order they were written.
     public var policies: [Policy]
+    /// A port to the kernel for what the gateway does not answer itself, IKE above all; nil: there is none.
+    public var puntDevice: String?
 
     /// A topology.
-    public init(ports: [Port], routes: [Route], neighbors: [Neighbor], tunnels: [Tunnel], policies: [Policy]) {
+    public init(
+        ports: [Port], routes: [Route], neighbors: [Neighbor], tunnels: [Tunnel], policies: [Policy],
+        puntDevice: String? = nil
+    ) {
         self.ports = ports
         self.routes = routes
         self.neighbors = neighbors
         self.tunnels = tunnels
         self.policies = policies
+        self.puntDevice = puntDevice
     }
 }

@@ -174,7 +174,7 @@ extension Worker {
     /// Before the first packet: static entries.
     mutating func learnStaticNeighbors(_ topology: Topology) {
         for neighbor in topology.neighbors {
-            let key = NeighborKey(port: UInt16(neighbor.port), address: neighbor.address.rawValue)
+            let key = NeighborKey(port: UInt16(neighbor.port), address: neighbor.address.v4Number)
             guard let index = neighbors.findOrInsert(key) else { continue }
             neighbors.entries[index].setHeader(
                 destination: neighbor.mac, source: MACAddress(rawValue: ports[neighbor.port].mac))

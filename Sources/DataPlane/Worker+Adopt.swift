@@ -25,7 +25,7 @@ extension Worker {
         ownFilter = tables.ownFilter
         for (index, port) in tables.topology.ports.enumerated() {
             ports[index].localServices = port.localServices
-            ports[index].address = port.addresses.first?.address.rawValue ?? 0
+            ports[index].address = port.addresses.first?.address.v4Number ?? 0
         }
         if unsafe routing != self.routing {
             unsafe self.routing = unsafe routing

@@ -164,7 +164,7 @@ public struct Worker: ~Copyable {
                 id: port.id, rxQueue: port.rxQueue ?? 0, txQueue: port.txQueue, polls: port.rxQueue != nil,
                 isProtected: described.role == .protected, localServices: described.localServices,
                 mac: port.mac.rawValue, mtu: described.mtuOctets,
-                address: described.addresses.first?.address.rawValue ?? 0)
+                address: described.addresses.first?.address.v4Number ?? 0)
         }
     }
 

@@ -53,14 +53,14 @@ public struct InboundSecurityAssociation: ~Copyable {
     /// An SA that accepts nothing up to `behind` and nothing above `ceiling`. `replayWindow` is a power of two from 64
     /// to 8192, `id` below `AttentionMap.capacity`.
     public init(
-        key: ExpandedKey, local: IPv4Address, remote: IPv4Address, replayWindow: Int, owner: Int, id: Int,
-        behind: UInt64 = 0, allowance: Allowance = Allowance()
+        key: ExpandedKey, profile: AssociationProfile = AssociationProfile(), local: IPAddress, remote: IPAddress,
+        replayWindow: Int, owner: Int, id: Int, behind: UInt64 = 0, allowance: Allowance = Allowance()
     ) {
         window = ReplayWindow(size: replayWindow, behind: behind)
         unsafe self.key = unsafe key.table
         saltWord = key.saltWord
-        self.local = local.rawValue
-        self.remote = remote.rawValue
+        self.local = local.v4Number
+        self.remote = remote.v4Number
         self.owner = UInt32(owner)
         self.id = UInt32(id)
         self.allowance = SharedAllowance(allowance)

@@ -50,7 +50,10 @@ public struct OutboundSecurityAssociation: ~Copyable {
     private let allowance = SharedAllowance(Allowance())
 
     /// An SA that has sent nothing and may send nothing before `grant`. `id` is below `AttentionMap.capacity`.
-    public init(key: ExpandedKey, spi: SPI, local: IPv4Address, remote: IPv4Address, id: Int) {
+    public init(
+        key: ExpandedKey, spi: SPI, profile: AssociationProfile = AssociationProfile(), local: IPAddress,
+        remote: IPAddress, id: Int
+    ) {
         sequenceNumber = Atomic(0)
         octets = Atomic(0)
         sequenceThreshold = Atomic(0)
@@ -60,8 +63,8 @@ public struct OutboundSecurityAssociation: ~Copyable {
         var template = [UInt8](repeating: 0, count: 24)
         header = template.withPacketBytes { bytes in
             IPv4Header(bytes)?.emit(
-                totalLength: 0, timeToLive: 64, ipProtocol: IPProtocol.esp, source: local.rawValue,
-                destination: remote.rawValue)
+                totalLength: 0, timeToLive: 64, ipProtocol: IPProtocol.esp, source: local.v4Number,
+                destination: remote.v4Number)
             bytes.store(word: UInt16(0), at: IPv4Header.Offset.checksum)
             bytes.store(spi.rawValue, at: IPv4Header.minimumOctets)
             return (bytes.word64(at: 0), bytes.word64(at: 8), bytes.word64(at: 16))

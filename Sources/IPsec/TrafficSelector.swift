@@ -2,37 +2,41 @@
 
 /// Which packets a policy or an SA covers, by the fields of their IP and transport headers (RFC 4301 section 4.4.1.1).
 public struct TrafficSelector: Hashable, Sendable {
-    /// Source block; 0.0.0.0/0 is any.
-    public var source: IPv4Prefix
-    /// Destination block; 0.0.0.0/0 is any.
-    public var destination: IPv4Prefix
+    /// Source block, of the same family as the destination.
+    public var source: IPPrefix
+    /// Destination block.
+    public var destination: IPPrefix
     /// IP protocol number; nil is any.
     public var ipProtocol: UInt8?
     /// Source ports; nil is any. A packet whose ports can't be seen (a later fragment) never matches a range.
     public var sourcePorts: ClosedRange<UInt16>?
     /// Destination ports; nil is any.
     public var destinationPorts: ClosedRange<UInt16>?
+    /// ICMP or ICMPv6 messages, each a type times 256 plus a code (RFC 7296 section 3.13.1); nil is any.
+    public var icmpMessages: ClosedRange<UInt16>?
 
     /// A selector by blocks, and by protocol and ports where given.
     public init(
-        source: IPv4Prefix, destination: IPv4Prefix, ipProtocol: UInt8? = nil,
-        sourcePorts: ClosedRange<UInt16>? = nil, destinationPorts: ClosedRange<UInt16>? = nil
+        source: IPPrefix, destination: IPPrefix, ipProtocol: UInt8? = nil,
+        sourcePorts: ClosedRange<UInt16>? = nil, destinationPorts: ClosedRange<UInt16>? = nil,
+        icmpMessages: ClosedRange<UInt16>? = nil
     ) {
         self.source = source
         self.destination = destination
         self.ipProtocol = ipProtocol
         self.sourcePorts = sourcePorts
         self.destinationPorts = destinationPorts
+        self.icmpMessages = icmpMessages
     }
 
-    /// Whether it looks at ports, which later fragments don't show.
-    public var needsPorts: Bool { sourcePorts != nil || destinationPorts != nil }
+    /// Whether it looks at what later fragments don't show: ports, or the ICMP type.
+    public var needsPorts: Bool { sourcePorts != nil || destinationPorts != nil || icmpMessages != nil }
 
     /// The same traffic seen from the other side of the boundary.
     public var reversed: TrafficSelector {
         TrafficSelector(
             source: destination, destination: source, ipProtocol: ipProtocol, sourcePorts: destinationPorts,
-            destinationPorts: sourcePorts)
+            destinationPorts: sourcePorts, icmpMessages: icmpMessages)
     }
 }
 

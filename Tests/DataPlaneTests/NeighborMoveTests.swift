@@ -25,7 +25,7 @@ extension OnDPDK {
         }
 
         private static func isStatic(_ host: UInt32, _ mac: UInt64) -> Topology.Neighbor {
-            .init(port: 1, address: IPv4Address(rawValue: host), mac: MACAddress(rawValue: mac))
+            .init(port: 1, address: IPAddress(v4: host), mac: MACAddress(rawValue: mac))
         }
 
         private func rig(_ site: Topology, workers: Int = 1) throws -> Rig {
@@ -146,7 +146,7 @@ extension OnDPDK {
             let rig = try rig(Self.site())
             send([1, 2, 3], to: Self.dmz, rig, now: 0)
             var other = Self.site()
-            other.ports[1].addresses = [IPv4InterfaceAddress("10.0.4.1/24")].compactMap { $0 }
+            other.ports[1].addresses = [IPInterfaceAddress("10.0.4.1/24")].compactMap { $0 }
             try publish(rig, other)
             rig.poll(now: 1)
             #expect(rig.first.heldCount == 3)
@@ -165,8 +165,8 @@ extension OnDPDK {
             let rig = try Rig(Self.site(), mode: .replay(resolve: true))
             // Everybody of a large block speaks; then somebody is waited for.
             var site = Self.site(vias: ["10.0.3.7"])
-            site.ports[1].addresses = [IPv4InterfaceAddress("10.0.3.1/16")].compactMap { $0 }
-            site.ports[0].addresses = [IPv4InterfaceAddress("10.1.1.1/24")].compactMap { $0 }
+            site.ports[1].addresses = [IPInterfaceAddress("10.0.3.1/16")].compactMap { $0 }
+            site.ports[0].addresses = [IPInterfaceAddress("10.1.1.1/24")].compactMap { $0 }
             try publish(rig, site)
             let hosts = NeighborTable.dynamicLimit + 500
             for first in stride(from: 0, to: hosts, by: 32) {

@@ -23,8 +23,8 @@ private struct PlainPolicies {
             direction == .outbound
             ? (packet.source, packet.destination) : (packet.destination, packet.source)
         for (index, tunnel) in topology.tunnels.enumerated() {
-            let isLocal = tunnel.localSubnets.contains { $0.contains(IPv4Address(rawValue: near)) }
-            let isRemote = tunnel.remoteSubnets.contains { $0.contains(IPv4Address(rawValue: far)) }
+            let isLocal = tunnel.localSubnets.contains { $0.contains(IPAddress(v4: near)) }
+            let isRemote = tunnel.remoteSubnets.contains { $0.contains(IPAddress(v4: far)) }
             if isLocal && isRemote { return .protect(tunnel: index) }
         }
         return nil
@@ -32,8 +32,8 @@ private struct PlainPolicies {
 
     private func verdict(_ policy: Policy, _ packet: Packet.IPv4) -> Policy.Action? {
         let selector = policy.selector
-        guard selector.source.contains(IPv4Address(rawValue: packet.source)),
-            selector.destination.contains(IPv4Address(rawValue: packet.destination)),
+        guard selector.source.contains(IPAddress(v4: packet.source)),
+            selector.destination.contains(IPAddress(v4: packet.destination)),
             selector.ipProtocol == nil || selector.ipProtocol == packet.ipProtocol
         else { return nil }
         guard selector.needsPorts else { return policy.action }
@@ -76,11 +76,13 @@ extension OnDPDK {
 
         private static func packet(_ random: inout SplitMix64, _ topology: Topology) -> Packet.IPv4 {
             var packet = Packet.IPv4(
-                source: RandomSite.address(&random).rawValue, destination: RandomSite.address(&random).rawValue)
+                source: RandomSite.address(&random).v4Number, destination: RandomSite.address(&random).v4Number)
             // Half of them between the blocks of something that is there.
             if let policy = topology.policies.randomElement(using: &random), random.once(in: 2) {
-                packet.source = policy.selector.source.address.rawValue
-                packet.destination = policy.selector.destination.address.rawValue | ~policy.selector.destination.mask
+                packet.source = policy.selector.source.address.v4Number
+                packet.destination =
+                    policy.selector.destination.address.v4Number | ~UInt32(
+                        truncatingIfNeeded: policy.selector.destination.mask)
                 packet.ipProtocol = policy.selector.ipProtocol ?? 17
             } else {
                 packet.ipProtocol = random.pick([0, 1, 6, 17, 50, 132, 255])
@@ -150,7 +152,7 @@ extension OnDPDK {
                 try tunnel(
                     number, local: address("192.0.2.1"), remote: address("192.0.2.2"), localSubnets: [local],
                     remoteSubnets: [
-                        IPv4Prefix(containing: IPv4Address(rawValue: 0x6440_0000 + UInt32(number) * 64), length: 26)
+                        IPPrefix(containing: IPAddress(v4: 0x6440_0000 + UInt32(number) * 64), length: 26)
                     ], keys: keys)
             }
             let ports = [port("lan", .protected, ["10.254.0.1/30"]), port("wan", .unprotected, ["192.0.2.1/24"])]

@@ -17,12 +17,12 @@ private struct PlainRoutes {
     }
 
     /// Without tunnels: connected blocks and static routes, the longest wins, a connected block among equals.
-    func inClear(_ address: IPv4Address) -> (way: Way, length: Int)? {
+    func inClear(_ address: IPAddress) -> (way: Way, length: Int)? {
         var best: (way: Way, length: Int)?
         for route in topology.routes where route.destination.contains(address) {
             if route.destination.length > best?.length ?? -1 {
                 best = (
-                    Way(kind: kind(route.port), port: route.port, gateway: route.via.rawValue), route.destination.length
+                    Way(kind: kind(route.port), port: route.port, gateway: route.via.v4Number), route.destination.length
                 )
             }
         }
@@ -36,7 +36,7 @@ private struct PlainRoutes {
         return best
     }
 
-    func lookUp(_ address: IPv4Address) -> Way {
+    func lookUp(_ address: IPAddress) -> Way {
         for (index, port) in topology.ports.enumerated() where port.addresses.contains(where: { $0.address == address })
         {
             return Way(kind: .local, port: index, gateway: nil)
@@ -76,7 +76,7 @@ extension OnDPDK {
             defer { unsafe cdpdk_fib_free(fib) }
 
             for address in RandomSite.addresses(&random, topology) {
-                var number = address.rawValue
+                var number = address.v4Number
                 var hop: UInt64 = 0
                 unsafe cdpdk_fib_lookup(fib, &number, &hop, 1)
                 let entry = compiled.entries[Int(hop)]
@@ -102,7 +102,7 @@ extension OnDPDK {
                 let way = plain.inClear(address)?.way
                 let expected = way.flatMap { way in
                     way.kind == .unprotected
-                        ? NeighborKey(port: UInt16(way.port), address: way.gateway ?? address.rawValue) : nil
+                        ? NeighborKey(port: UInt16(way.port), address: way.gateway ?? address.v4Number) : nil
                 }
                 guard found == expected else {
                     Issue.record(
@@ -120,12 +120,12 @@ extension OnDPDK {
         func manyPrefixes() throws {
             var random = SplitMix64(seed: 24)
             var topology = try RandomSite.topology(&random)
-            var routes: [IPv4Prefix: Topology.Route] = [:]
+            var routes: [IPPrefix: Topology.Route] = [:]
             for _ in 0..<6000 {
                 let length = random.pick([8, 12, 16, 20, 24, 25, 26, 28, 29, 30, 31, 32])
-                let block = IPv4Prefix(
-                    containing: IPv4Address(rawValue: 0x2000_0000 | UInt32(random.below(1 << 22))), length: length)
-                let gateway = IPv4Address(rawValue: 0x0a00_0100 + UInt32(random.below(200)))
+                let block = IPPrefix(
+                    containing: IPAddress(v4: 0x2000_0000 | UInt32(random.below(1 << 22))), length: length)
+                let gateway = IPAddress(v4: 0x0a00_0100 + UInt32(random.below(200)))
                 routes[block] = Topology.Route(
                     destination: block, via: gateway, port: random.below(topology.ports.count))
             }
@@ -136,8 +136,8 @@ extension OnDPDK {
             defer { unsafe cdpdk_fib_free(fib) }
             let plain = PlainRoutes(topology: topology)
             for _ in 0..<300 {
-                let address = IPv4Address(rawValue: 0x2000_0000 | UInt32(random.below(1 << 22)))
-                var number = address.rawValue
+                let address = IPAddress(v4: 0x2000_0000 | UInt32(random.below(1 << 22)))
+                var number = address.v4Number
                 var hop: UInt64 = 0
                 unsafe cdpdk_fib_lookup(fib, &number, &hop, 1)
                 let entry = compiled.entries[Int(hop)], expected = plain.lookUp(address)
@@ -152,13 +152,13 @@ extension OnDPDK {
             let ports = [port("lan", .protected, ["10.0.0.1/16"]), port("wan", .unprotected, ["192.0.2.1/24"])]
             let neighbors = (0..<NeighborTable.dynamicLimit + 1000).map { index in
                 Topology.Neighbor(
-                    port: 0, address: IPv4Address(rawValue: 0x0a00_0100 + UInt32(index)),
+                    port: 0, address: IPAddress(v4: 0x0a00_0100 + UInt32(index)),
                     mac: .init(rawValue: 0x0200_0000_0000 + UInt64(index)))
             }
             let topology = Topology(ports: ports, routes: [], neighbors: neighbors, tunnels: [], policies: [])
             let tables = try ForwardingTables(topology, workers: 1, name: TestEnvironment.name())
             let places = Set(tables.routing.pinned)
-            let missing = neighbors.count { !places.contains(NeighborKey(port: 0, address: $0.address.rawValue)) }
+            let missing = neighbors.count { !places.contains(NeighborKey(port: 0, address: $0.address.v4Number)) }
             #expect(missing == 0)
             #expect(Set(tables.routing.pinned).count == tables.routing.pinned.count)
         }

@@ -133,7 +133,7 @@ struct LifetimeTests {
         (allowance.softPackets, allowance.hardOctets) = (0, 0)
         let material = try #require(KeyMaterial(hexadecimal: "0x" + String(repeating: "07", count: 20)))
         let key = try #require(KeyArena()?.expand(material))
-        let address = IPv4Address(rawValue: 1)
+        let address = IPAddress(v4: 1)
         let inbound = InboundSecurityAssociation(
             key: key, local: address, remote: address, replayWindow: 64, owner: 0, id: 1, allowance: allowance)
         #expect(inbound.isSoftExpired && inbound.isHardExpired)

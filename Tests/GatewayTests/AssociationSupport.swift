@@ -29,8 +29,8 @@ enum TestChildren {
     static func tunnel(_ name: String, _ children: [Topology.Child], lifetime: Lifetime = Lifetime()) -> Topology.Tunnel
     {
         Topology.Tunnel(
-            name: name, localAddress: IPv4Address(rawValue: 0xc000_0201),
-            remoteAddress: IPv4Address(rawValue: 0xc000_0202),
+            name: name, localAddress: IPAddress(v4: 0xc000_0201),
+            remoteAddress: IPAddress(v4: 0xc000_0202),
             localSubnets: [], remoteSubnets: [], children: children, lifetime: lifetime, innerMTUOctets: 1400)
     }
 

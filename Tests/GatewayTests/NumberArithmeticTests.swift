@@ -11,9 +11,11 @@ struct NumberArithmeticTests {
     private func pair(replayCeiling: UInt64 = 0) throws -> AssociationPair {
         let arena = try AssociationArena(), request = TestChildren.request(0)
         let inboundRecord = SARecord(identity: request.inboundIdentity, installedAt: 0, replayCeiling: replayCeiling)
-        let outbound = try arena.makeOutbound(request.outbound, local: request.local, remote: request.remote)
+        let outbound = try arena.makeOutbound(
+            request.outbound, profile: request.profile, local: request.local, remote: request.remote)
         let inbound = try arena.makeInbound(
-            request.inbound, local: request.local, remote: request.remote, owner: 0, behind: replayCeiling,
+            request.inbound, profile: request.profile, local: request.local, remote: request.remote, owner: 0,
+            behind: replayCeiling,
             allowance: Allowance())
         return AssociationPair(
             request, outbound: outbound, inbound: inbound,

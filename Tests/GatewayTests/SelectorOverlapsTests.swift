@@ -16,8 +16,7 @@ struct SelectorOverlapsTests {
 
     /// Each tunnel compared with each before it.
     private static func model(_ tunnels: [Selectors]) -> [String] {
-        func meeting(_ left: [IPv4Prefix], _ right: [IPv4Prefix]) -> (blocks: (IPv4Prefix, IPv4Prefix), isEqual: Bool)?
-        {
+        func meeting(_ left: [IPPrefix], _ right: [IPPrefix]) -> (blocks: (IPPrefix, IPPrefix), isEqual: Bool)? {
             let pairs = left.flatMap { one in right.map { (one, $0) } }.filter { one, other in
                 one.contains(other.address) || other.contains(one.address)
             }
@@ -38,14 +37,14 @@ struct SelectorOverlapsTests {
     }
 
     /// Blocks of a space that is small enough for them to meet, at its beginning, in its middle and at its end.
-    private static func blocks(_ random: inout SplitMix64, bits: Int) -> [IPv4Prefix] {
-        var blocks: [IPv4Prefix] = []
+    private static func blocks(_ random: inout SplitMix64, bits: Int) -> [IPPrefix] {
+        var blocks: [IPPrefix] = []
         for _ in 0..<Int.random(in: 0...4, using: &random) {
             let base: UInt32 = [0, 0x0a00_0000, 0xffff_ff00, 0xffff_ffff].randomElement(using: &random) ?? 0
             let host = UInt32.random(in: 0..<1 << UInt32(bits), using: &random)
             let length =
                 Int.random(in: 0..<16, using: &random) == 0 ? 0 : Int.random(in: 30 - bits...32, using: &random)
-            let block = IPv4Prefix(containing: IPv4Address(rawValue: base | host), length: length)
+            let block = IPPrefix(containing: IPAddress(v4: base | host), length: length)
             if !blocks.contains(block) { blocks.append(block) }
         }
         return blocks
@@ -69,8 +68,8 @@ struct SelectorOverlapsTests {
         #expect(found > 1000, "seed \(seed)")
     }
 
-    private static func block(_ address: Int, _ length: Int) -> IPv4Prefix {
-        IPv4Prefix(containing: IPv4Address(rawValue: UInt32(address)), length: length)
+    private static func block(_ address: Int, _ length: Int) -> IPPrefix {
+        IPPrefix(containing: IPAddress(v4: UInt32(address)), length: length)
     }
 
     @Test("sites of 20 000 tunnels take no comparison where nothing is shared, and one where two tunnels share it")

@@ -45,7 +45,7 @@ struct TunnelBookReloadTests {
         case "key": tunnels[0].children[1].outbound.key = T.key(1000)
         case "spi": tunnels[0].children[1].inbound.spi = SPI(rawValue: 0x9999)
         case "window": tunnels[0].children[1].inbound.replayWindowPackets = 128
-        case "remote": tunnels[0].remoteAddress = IPv4Address(rawValue: 0xc000_0299)
+        case "remote": tunnels[0].remoteAddress = IPAddress(v4: 0xc000_0299)
         case "added": tunnels[0].children.append(T.child(7))
         default: tunnels[0].children.removeLast()
         }

@@ -16,9 +16,11 @@ struct UnboundInstaller: AssociationInstaller {
         try requests.map { request in
             let outboundRecord = SARecord(identity: request.outboundIdentity, installedAt: now)
             let inboundRecord = SARecord(identity: request.inboundIdentity, installedAt: now)
-            let outbound = try arena.makeOutbound(request.outbound, local: request.local, remote: request.remote)
+            let outbound = try arena.makeOutbound(
+                request.outbound, profile: request.profile, local: request.local, remote: request.remote)
             let inbound = try arena.makeInbound(
-                request.inbound, local: request.local, remote: request.remote, owner: request.owner, behind: 0,
+                request.inbound, profile: request.profile, local: request.local, remote: request.remote,
+                owner: request.owner, behind: 0,
                 allowance: Allowance(request.lifetime, inboundRecord))
             outbound.reference.with { association in
                 association.limit(Allowance.outbound(request.lifetime, outboundRecord, behind: 0))

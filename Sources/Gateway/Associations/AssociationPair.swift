@@ -5,8 +5,9 @@ import SAStore
 
 /// What is asked for when a pair of SAs is to be installed.
 struct PairRequest: Sendable {
-    var local: IPv4Address
-    var remote: IPv4Address
+    var local: IPAddress
+    var remote: IPAddress
+    var profile: AssociationProfile
     /// Index of the worker that will own both.
     var owner: Int
     var outbound: Topology.Outbound
@@ -22,13 +23,14 @@ struct PairRequest: Sendable {
     /// What makes two requests ask for the same SAs: then counters and windows go on.
     var sameness: Sameness {
         Sameness(
-            outbound: outboundIdentity, inbound: inboundIdentity, local: local, remote: remote,
-            replayWindowPackets: inbound.replayWindowPackets)
+            outbound: outboundIdentity, inbound: inboundIdentity, profile: profile,
+            local: local, remote: remote, replayWindowPackets: inbound.replayWindowPackets)
     }
 
     struct Sameness: Hashable, Sendable {
         let outbound: SAIdentity, inbound: SAIdentity
-        let local: IPv4Address, remote: IPv4Address
+        let profile: AssociationProfile
+        let local: IPAddress, remote: IPAddress
         let replayWindowPackets: Int
     }
 }

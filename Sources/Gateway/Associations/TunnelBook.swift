@@ -179,8 +179,8 @@ extension TunnelBook {
 extension PairRequest {
     init(_ tunnel: Topology.Tunnel, _ child: Topology.Child, owner: Int) {
         self.init(
-            local: tunnel.localAddress, remote: tunnel.remoteAddress, owner: owner, outbound: child.outbound,
-            inbound: child.inbound, lifetime: tunnel.lifetime)
+            local: tunnel.localAddress, remote: tunnel.remoteAddress, profile: tunnel.profile, owner: owner,
+            outbound: child.outbound, inbound: child.inbound, lifetime: tunnel.lifetime)
     }
 }
 

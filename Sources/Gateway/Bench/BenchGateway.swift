@@ -100,8 +100,8 @@ struct BenchTraffic: ~Copyable {
             EthernetHeader(head)?.emit(destination: .broadcast, source: .broadcast, etherType: EtherType.ipv4)
             IPv4Header(head.dropFirst(EthernetHeader.octets))?.emit(
                 totalLength: lengths[index % lengths.count], timeToLive: 64, ipProtocol: IPProtocol.udp,
-                source: BenchSite.source.rawValue,
-                destination: BenchSite.destination(tunnel: index % associations).rawValue)
+                source: BenchSite.source.v4Number,
+                destination: BenchSite.destination(tunnel: index % associations).v4Number)
         }
     }
 

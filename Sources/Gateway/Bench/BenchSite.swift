@@ -19,10 +19,10 @@ struct BenchSite {
         precondition((1...BenchSite.tunnelLimit).contains(count))
         var generator = SystemRandomNumberGenerator()
         var near: [Topology.Tunnel] = [], far: [Topology.Tunnel] = []
-        let hosts = IPv4Prefix(containing: IPv4Address(rawValue: 0x0a00_0000), length: 16)
+        let hosts = IPPrefix(containing: IPAddress(v4: 0x0a00_0000), length: 16)
         for index in 0..<count {
             let there = try BenchSite.key(&generator), back = try BenchSite.key(&generator)
-            let block = IPv4Prefix(containing: BenchSite.destination(tunnel: index), length: 26)
+            let block = IPPrefix(containing: BenchSite.destination(tunnel: index), length: 26)
             let thereSPI = SPI(rawValue: 0x1000 + UInt32(index)), backSPI = SPI(rawValue: 0x100_0000 + UInt32(index))
             near.append(
                 Topology.Tunnel(
@@ -45,36 +45,36 @@ struct BenchSite {
                     ],
                     innerMTUOctets: BenchSite.mtuOctets - 80))
         }
-        let beyond = IPv4Prefix(containing: BenchSite.destination(tunnel: 0), length: 10)
+        let beyond = IPPrefix(containing: BenchSite.destination(tunnel: 0), length: 10)
         self.near = BenchSite.topology(lan: 0x0afe_0001, wan: BenchSite.nearAddress, hosts: hosts, near)
         self.far = BenchSite.topology(lan: 0x0aff_0001, wan: BenchSite.farAddress, hosts: beyond, far)
     }
 
     /// A host behind the far gateway that tunnel `index` leads to.
-    static func destination(tunnel index: Int) -> IPv4Address {
-        IPv4Address(rawValue: 0x6440_0001 + UInt32(index) * 64)
+    static func destination(tunnel index: Int) -> IPAddress {
+        IPAddress(v4: 0x6440_0001 + UInt32(index) * 64)
     }
 
     /// A host behind the near gateway.
-    static let source = IPv4Address(rawValue: 0x0a00_0009)
-    private static let nearAddress = IPv4Address(rawValue: 0xc000_0201), farAddress = IPv4Address(rawValue: 0xc000_0202)
+    static let source = IPAddress(v4: 0x0a00_0009)
+    private static let nearAddress = IPAddress(v4: 0xc000_0201), farAddress = IPAddress(v4: 0xc000_0202)
 
-    private static func topology(lan: UInt32, wan: IPv4Address, hosts: IPv4Prefix, _ tunnels: [Topology.Tunnel])
+    private static func topology(lan: UInt32, wan: IPAddress, hosts: IPPrefix, _ tunnels: [Topology.Tunnel])
         -> Topology
     {
-        let router = IPv4Address(rawValue: lan + 1)
+        let router = IPAddress(v4: lan + 1)
         return Topology(
             ports: [
-                port("lan", .protected, IPv4Address(rawValue: lan), length: 30),
+                port("lan", .protected, IPAddress(v4: lan), length: 30),
                 port("wan", .unprotected, wan, length: 24),
             ], routes: [Topology.Route(destination: hosts, via: router, port: 0)], neighbors: [], tunnels: tunnels,
             policies: [])
     }
 
-    private static func port(_ name: String, _ role: Topology.Role, _ address: IPv4Address, length: Int)
+    private static func port(_ name: String, _ role: Topology.Role, _ address: IPAddress, length: Int)
         -> Topology.Port
     {
-        let addresses = [IPv4InterfaceAddress(address: address, length: length)]
+        let addresses = [IPInterfaceAddress(address: address, length: length)]
         return Topology.Port(
             name: name, role: role, device: "", addresses: addresses, mtuOctets: mtuOctets, localServices: true)
     }

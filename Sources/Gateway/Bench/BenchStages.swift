@@ -111,7 +111,7 @@ private struct StageBuffers: ~Copyable {
         for index in 0..<count {
             IPv4Header(self[index].dropFirst(StageBuffers.headroom))?.emit(
                 totalLength: innerOctets, timeToLive: 64, ipProtocol: IPProtocol.udp,
-                source: BenchSite.source.rawValue, destination: BenchSite.destination(tunnel: 0).rawValue)
+                source: BenchSite.source.v4Number, destination: BenchSite.destination(tunnel: 0).v4Number)
         }
     }
 

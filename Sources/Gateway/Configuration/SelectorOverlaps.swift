@@ -9,12 +9,12 @@ import IPsec
 struct SelectorOverlaps {
     /// What a tunnel carries: from any of the local blocks to any of the remote ones, and back.
     struct Selectors {
-        var local: [IPv4Prefix]
-        var remote: [IPv4Prefix]
+        var local: [IPPrefix]
+        var remote: [IPPrefix]
     }
 
     /// Two blocks that share addresses, the earlier tunnel's first.
-    typealias Blocks = (IPv4Prefix, IPv4Prefix)
+    typealias Blocks = (IPPrefix, IPPrefix)
 
     /// Traffic that two tunnels claim.
     struct Overlap {
@@ -60,7 +60,7 @@ struct SelectorOverlaps {
     }
 
     /// Two blocks of the lists that share addresses, equal ones if there are any.
-    static func overlap(_ left: [IPv4Prefix], _ right: [IPv4Prefix]) -> (blocks: Blocks, isEqual: Bool)? {
+    static func overlap(_ left: [IPPrefix], _ right: [IPPrefix]) -> (blocks: Blocks, isEqual: Bool)? {
         var found: Blocks?
         for one in left {
             for other in right where one.overlaps(other) {
@@ -75,7 +75,7 @@ struct SelectorOverlaps {
 /// Blocks of all tunnels, in an order in which what a block meets is found by halving.
 private struct BlockIndex {
     private struct Entry {
-        var block: IPv4Prefix
+        var block: IPPrefix
         var tunnel: Int
         /// By address; a block before those inside of it.
         var order: UInt64 { BlockIndex.order(block) }
@@ -85,29 +85,29 @@ private struct BlockIndex {
     /// Prefix lengths that occur, ascending.
     private let lengths: [Int]
 
-    init(_ lists: [[IPv4Prefix]]) {
+    init(_ lists: [[IPPrefix]]) {
         entries = lists.enumerated().flatMap { tunnel, blocks in blocks.map { Entry(block: $0, tunnel: tunnel) } }
             .sorted { ($0.order, $0.tunnel) < ($1.order, $1.tunnel) }
         lengths = Set(entries.map(\.block.length)).sorted()
     }
 
     /// How many blocks meet those of `blocks`, each as often as it does.
-    func hits(_ blocks: [IPv4Prefix]) -> Int {
+    func hits(_ blocks: [IPPrefix]) -> Int {
         blocks.reduce(0) { $0 + ranges(meeting: $1).reduce(0) { $0 + $1.count } }
     }
 
     /// Whose blocks those are, as often as they do and in no order.
-    func tunnels(meeting blocks: [IPv4Prefix]) -> [Int] {
+    func tunnels(meeting blocks: [IPPrefix]) -> [Int] {
         blocks.flatMap { block in ranges(meeting: block).flatMap { entries[$0].map(\.tunnel) } }
     }
 
     /// Where the blocks stand that are around `block`, a range for each length, and those that are it or inside of it.
-    private func ranges(meeting block: IPv4Prefix) -> [Range<Int>] {
+    private func ranges(meeting block: IPPrefix) -> [Range<Int>] {
         let around = lengths.prefix { $0 < block.length }.map { length in
-            let order = BlockIndex.order(IPv4Prefix(containing: block.address, length: length))
+            let order = BlockIndex.order(IPPrefix(containing: block.address, length: length))
             return first(from: order)..<first(from: order + 1)
         }
-        let last = UInt64(block.address.rawValue | ~block.mask)
+        let last = UInt64(truncatingIfNeeded: (block.address.rawValue | ~block.mask) & 0xffff_ffff)
         return around + [first(from: BlockIndex.order(block))..<first(from: (last + 1) << 6)]
     }
 
@@ -122,7 +122,7 @@ private struct BlockIndex {
     }
 
     /// Lengths up to 32 take 6 bits.
-    private static func order(_ block: IPv4Prefix) -> UInt64 {
-        UInt64(block.address.rawValue) << 6 | UInt64(block.length)
+    private static func order(_ block: IPPrefix) -> UInt64 {
+        UInt64(block.address.v4Number) << 6 | UInt64(block.length)
     }
 }

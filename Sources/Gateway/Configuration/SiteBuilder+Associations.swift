@@ -60,7 +60,7 @@ extension SiteBuilder {
     }
 
     func judgeSPIs() {
-        var inbound: [SPI: String] = [:], outbound: [IPv4Address: [SPI: String]] = [:]
+        var inbound: [SPI: String] = [:], outbound: [IPAddress: [SPI: String]] = [:]
         for (tunnel, child) in tunnels.lazy.flatMap({ tunnel in tunnel.children.map { (tunnel, $0) } }) {
             if let sa = child.inbound, let spi = sa.spi {
                 if let other = inbound[spi] {

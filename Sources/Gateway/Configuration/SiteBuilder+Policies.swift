@@ -45,9 +45,9 @@ extension SiteBuilder {
         return .protect(tunnel: tunnel)
     }
 
-    private static let anyBlock = IPv4Prefix(containing: IPv4Address(rawValue: 0), length: 0)
+    private static let anyBlock = IPPrefix(containing: IPAddress(v4: 0), length: 0)
 
-    private func readBlock(_ key: String, _ table: ConfigurationTable) -> IPv4Prefix {
+    private func readBlock(_ key: String, _ table: ConfigurationTable) -> IPPrefix {
         table.string(key).flatMap { block($0, at: table.path(key)) } ?? SiteBuilder.anyBlock
     }
 

@@ -69,8 +69,8 @@ extension SiteBuilder {
             problems.error(table.path("addresses"), "is empty", hint: "addresses = [\"10.0.1.1/24\"]")
         }
         for (path, text) in table.strings("addresses") {
-            guard let address = IPv4InterfaceAddress(text), address.prefix.length > 0 else {
-                let suggestion = IPv4Address(text).map { "write the block too, \"\($0)/24\"" }
+            guard let address = IPInterfaceAddress(text), address.prefix.family == .v4, address.prefix.length > 0 else {
+                let suggestion = IPAddress(text).map { "write the block too, \"\($0)/24\"" }
                 refuseText(
                     text, at: path, "no IPv4 address with its block",
                     hint: suggestion ?? "an address and a prefix length of 1 to 32, \"10.0.1.1/24\"")
@@ -90,7 +90,7 @@ extension SiteBuilder {
         }
     }
 
-    private func judgeOverlap(_ address: IPv4InterfaceAddress, at path: String, with draft: PortDraft) {
+    private func judgeOverlap(_ address: IPInterfaceAddress, at path: String, with draft: PortDraft) {
         if draft.addresses.contains(where: { $0.address.address == address.address }) {
             problems.error(path, "\(address.address) is there twice", hint: "remove one of the two")
         }
@@ -111,7 +111,7 @@ extension SiteBuilder {
     // MARK: [[route]]
 
     func readRoutes() {
-        var seen: [IPv4Prefix: String] = [:]
+        var seen: [IPPrefix: String] = [:]
         for table in root.tables("route") {
             let path = table.path("destination")
             let destination = table.string("destination").flatMap { block($0, at: path) }
@@ -134,7 +134,7 @@ extension SiteBuilder {
     }
 
     /// The port whose connected block holds a neighbour; nil after saying that there is none, or that it is ourselves.
-    private func portOfNextHop(_ address: IPv4Address, at path: String) -> Int? {
+    private func portOfNextHop(_ address: IPAddress, at path: String) -> Int? {
         for (index, port) in ports.enumerated() {
             for (_, own) in port.addresses where own.prefix.contains(address) {
                 if judgeNeighbor(address, on: index, at: path) { return index }
@@ -147,7 +147,7 @@ extension SiteBuilder {
     }
 
     /// Whether another host in the port's blocks can have `address`; says why not.
-    private func judgeNeighbor(_ address: IPv4Address, on port: Int, at path: String) -> Bool {
+    private func judgeNeighbor(_ address: IPAddress, on port: Int, at path: String) -> Bool {
         for (ownPath, own) in ports[port].addresses {
             if own.address == address {
                 problems.error(path, "\(address) is the gateway's own (\(ownPath))", hint: "name the other router")
@@ -177,9 +177,9 @@ extension SiteBuilder {
     }
 
     /// The port that a packet to `address` leaves by, by the longest prefix.
-    func portTowards(_ address: IPv4Address) -> Int? {
+    func portTowards(_ address: IPAddress) -> Int? {
         for length in wayLengths {
-            if let port = ways[IPv4Prefix(containing: address, length: length)] { return port }
+            if let port = ways[IPPrefix(containing: address, length: length)] { return port }
         }
         return nil
     }
@@ -187,7 +187,7 @@ extension SiteBuilder {
     // MARK: [[neighbor]]
 
     func readNeighbors() {
-        var seen: [IPv4Address: String] = [:]
+        var seen: [IPAddress: String] = [:]
         for table in root.tables("neighbor") {
             let address = table.string("address").flatMap { hostAddress($0, at: table.path("address")) }
             let mac = table.string("mac").flatMap { readMAC($0, at: table.path("mac")) }

@@ -34,7 +34,7 @@ extension SiteBuilder {
         }
     }
 
-    private func readLocalAddress(_ table: ConfigurationTable) -> IPv4Address? {
+    private func readLocalAddress(_ table: ConfigurationTable) -> IPAddress? {
         let path = table.path("local_address")
         guard let address = table.string("local_address").flatMap({ hostAddress($0, at: path) }) else { return nil }
         let unprotected = ports.filter { $0.role == .unprotected }.flatMap(\.addresses).map(\.address.address)
@@ -47,7 +47,7 @@ extension SiteBuilder {
         return address
     }
 
-    private func readRemoteAddress(_ table: ConfigurationTable) -> IPv4Address? {
+    private func readRemoteAddress(_ table: ConfigurationTable) -> IPAddress? {
         let path = table.path("remote_address")
         guard let address = table.string("remote_address").flatMap({ hostAddress($0, at: path) }) else { return nil }
         if let own = ports.flatMap(\.addresses).first(where: { $0.address.address == address }) {
@@ -61,12 +61,12 @@ extension SiteBuilder {
         return address
     }
 
-    private func readSubnets(_ key: String, _ table: ConfigurationTable) -> [IPv4Prefix] {
+    private func readSubnets(_ key: String, _ table: ConfigurationTable) -> [IPPrefix] {
         if case .array([])? = table.values[key] {
             problems.error(
                 table.path(key), "is empty", hint: "\(key) = [\"10.0.1.0/24\"]; every address is \"0.0.0.0/0\"")
         }
-        var blocks: [IPv4Prefix] = []
+        var blocks: [IPPrefix] = []
         for (path, text) in table.strings(key) {
             guard let block = block(text, at: path) else { continue }
             if blocks.contains(block) {
@@ -111,7 +111,7 @@ extension SiteBuilder {
     }
 
     /// What is left of the MTU of the port that leads to the other end; nil after saying that no port does.
-    private func readInnerMTU(towards address: IPv4Address, _ table: ConfigurationTable) -> Int? {
+    private func readInnerMTU(towards address: IPAddress, _ table: ConfigurationTable) -> Int? {
         guard let port = portTowards(address) else {
             if knowsRoutes {
                 problems.error(

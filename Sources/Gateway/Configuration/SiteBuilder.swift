@@ -11,7 +11,7 @@ final class SiteBuilder {
         var name: String?
         var role: Topology.Role?
         var device: String?
-        var addresses: [(path: String, address: IPv4InterfaceAddress)] = []
+        var addresses: [(path: String, address: IPInterfaceAddress)] = []
         var mtuOctets = 1500
         var localServices = true
     }
@@ -42,10 +42,10 @@ final class SiteBuilder {
     struct TunnelDraft {
         var path: String
         var name: String?
-        var localAddress: IPv4Address?
-        var remoteAddress: IPv4Address?
-        var localSubnets: [IPv4Prefix] = []
-        var remoteSubnets: [IPv4Prefix] = []
+        var localAddress: IPAddress?
+        var remoteAddress: IPAddress?
+        var localSubnets: [IPPrefix] = []
+        var remoteSubnets: [IPPrefix] = []
         /// First that of the tunnel's own tables.
         var children: [ChildDraft] = []
         var lifetime = Lifetime()
@@ -69,7 +69,7 @@ final class SiteBuilder {
     var policies: [Policy] = []
     var inlineKeyPaths: [String] = []
     /// The port that each block is behind, and the prefix lengths there are, longest first.
-    var ways: [IPv4Prefix: Int] = [:]
+    var ways: [IPPrefix: Int] = [:]
     var wayLengths: [Int] = []
     /// Whether everything that decides where a packet goes was read; otherwise "no route" would be said in error.
     var knowsPorts = false
@@ -171,7 +171,7 @@ final class SiteBuilder {
                 hint: "hook_command = [\"/usr/local/libexec/vpn-gw-hook\"]; no shell and no PATH looks for it")
         }
         let parts = gateway.metricsAddress.split(separator: ":", omittingEmptySubsequences: false)
-        if parts.count != 2 || IPv4Address(parts[0]) == nil || UInt16(parts[1]) == nil {
+        if parts.count != 2 || IPAddress(parts[0]) == nil || UInt16(parts[1]) == nil {
             problems.error(
                 "gateway.metrics_address", "\"\(gateway.metricsAddress)\" is no IPv4 address with a TCP port",
                 hint: "metrics_address = \"127.0.0.1:9464\"")
@@ -209,8 +209,8 @@ final class SiteBuilder {
     // MARK: Addresses
 
     /// An IPv4 address that one host may have; nil after saying what is wrong with `text`.
-    func hostAddress(_ text: String, at path: String) -> IPv4Address? {
-        guard let address = IPv4Address(text) else {
+    func hostAddress(_ text: String, at path: String) -> IPAddress? {
+        guard let address = IPAddress(text), address.family == .v4 else {
             refuseText(text, at: path, "no IPv4 address", hint: "four numbers of 0 to 255, \"192.0.2.1\"")
             return nil
         }
@@ -222,8 +222,8 @@ final class SiteBuilder {
     }
 
     /// A block without host bits; nil after saying what is wrong with `text`.
-    func block(_ text: String, at path: String) -> IPv4Prefix? {
-        guard let parsed = IPv4InterfaceAddress(text, defaultLength: 32) else {
+    func block(_ text: String, at path: String) -> IPPrefix? {
+        guard let parsed = IPInterfaceAddress(text, allowsAddressAlone: true), parsed.prefix.family == .v4 else {
             refuseText(text, at: path, "no IPv4 block", hint: "an address and a prefix length, \"10.0.1.0/24\"")
             return nil
         }
@@ -244,8 +244,8 @@ final class SiteBuilder {
     }
 
     /// Neither "this network" (0/8), loopback (127/8), multicast nor reserved (224/3); RFC 6890.
-    static func isUnicast(_ address: IPv4Address) -> Bool {
-        let first = address.rawValue >> 24
+    static func isUnicast(_ address: IPAddress) -> Bool {
+        let first = address.v4Number >> 24
         return first != 0 && first != 127 && first < 224
     }
 }

@@ -64,10 +64,12 @@ final class AssociationKeeper: AssociationInstaller {
         let records = try store.open(identities, now: now)
         var pairs: [AssociationPair] = []
         for (index, request) in requests.enumerated() {
-            let outbound = try arena.makeOutbound(request.outbound, local: request.local, remote: request.remote)
+            let outbound = try arena.makeOutbound(
+                request.outbound, profile: request.profile, local: request.local, remote: request.remote)
             let record = records[2 * index + 1]
             let inbound = try arena.makeInbound(
-                request.inbound, local: request.local, remote: request.remote, owner: request.owner,
+                request.inbound, profile: request.profile, local: request.local, remote: request.remote,
+                owner: request.owner,
                 behind: record.replayCeiling, allowance: Allowance(request.lifetime, record))
             pairs.append(
                 AssociationPair(

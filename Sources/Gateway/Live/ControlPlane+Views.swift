@@ -122,10 +122,10 @@ extension ControlPlane {
 
     private var routes: [ControlView.Route] {
         let topology = site.topology
-        var rows: [(prefix: IPv4Prefix, row: ControlView.Route)] = []
+        var rows: [(prefix: IPPrefix, row: ControlView.Route)] = []
         for port in topology.ports {
             for address in port.addresses {
-                let own = IPv4Prefix(containing: address.address, length: 32)
+                let own = IPPrefix(address.address)
                 rows.append((own, .init(destination: own.description, via: nil, port: port.name, kind: "local")))
                 rows.append(
                     (

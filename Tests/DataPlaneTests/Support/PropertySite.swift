@@ -10,29 +10,29 @@ enum PropertySite {
     static let remotes: [UInt32] = [0xc000_0202, 0xc633_6401], gateway: UInt32 = 0xc000_02fe
 
     static func near(_ random: inout SplitMix64) throws -> Topology {
-        let here = IPv4Address(rawValue: wanAddress)
+        let here = IPAddress(v4: wanAddress)
         var site = Topology(
             ports: [
                 port("lan", .protected, ["10.0.1.1/24"], mtu: random.pick([1500, 1280])),
                 port("wan", .unprotected, ["192.0.2.1/24"]), port("dmz", .protected, ["10.0.3.1/24"]),
             ],
             routes: [
-                Topology.Route(destination: prefix("0.0.0.0/0"), via: IPv4Address(rawValue: gateway), port: wan),
+                Topology.Route(destination: prefix("0.0.0.0/0"), via: IPAddress(v4: gateway), port: wan),
                 Topology.Route(destination: prefix("10.7.0.0/16"), via: address("10.0.1.254"), port: lan),
             ], neighbors: [],
             tunnels: [
                 try tunnel(
-                    0, local: here, remote: IPv4Address(rawValue: remotes[0]),
+                    0, local: here, remote: IPAddress(v4: remotes[0]),
                     localSubnets: [prefix("10.0.1.0/24"), prefix("10.0.3.0/24")], remoteSubnets: [prefix("10.0.2.0/24")]
                 ),
                 try tunnel(
-                    1, local: here, remote: IPv4Address(rawValue: remotes[1]), localSubnets: [prefix("10.0.0.0/16")],
+                    1, local: here, remote: IPAddress(v4: remotes[1]), localSubnets: [prefix("10.0.0.0/16")],
                     remoteSubnets: [prefix("10.9.0.0/16")]),
             ], policies: [])
         if random.once(in: 2) {
             site.neighbors = [
                 Topology.Neighbor(
-                    port: wan, address: IPv4Address(rawValue: gateway), mac: .init(rawValue: 0x0200_0000_00fe))
+                    port: wan, address: IPAddress(v4: gateway), mac: .init(rawValue: 0x0200_0000_00fe))
             ]
         }
         let bypass = TrafficSelector(
@@ -52,21 +52,21 @@ enum PropertySite {
 
     /// The other end of both tunnels. It also sends what it should not: packets outside of tunnel 0's selectors.
     static func far() throws -> Topology {
-        let here = IPv4Address(rawValue: wanAddress)
+        let here = IPAddress(v4: wanAddress)
         let stray = TrafficSelector(source: prefix("10.0.2.0/24"), destination: prefix("10.77.0.0/16"))
         return Topology(
             ports: [
                 port("lan", .protected, ["10.0.2.1/24", "10.9.0.1/16"], mtu: 1600),
                 port("wan", .unprotected, ["192.0.2.2/24", "198.51.100.1/24"]),
             ],
-            routes: [Topology.Route(destination: prefix("0.0.0.0/0"), via: IPv4Address(rawValue: gateway), port: wan)],
+            routes: [Topology.Route(destination: prefix("0.0.0.0/0"), via: IPAddress(v4: gateway), port: wan)],
             neighbors: [],
             tunnels: [
                 try tunnel(
-                    0, local: IPv4Address(rawValue: remotes[0]), remote: here, localSubnets: [prefix("10.0.2.0/24")],
+                    0, local: IPAddress(v4: remotes[0]), remote: here, localSubnets: [prefix("10.0.2.0/24")],
                     remoteSubnets: [prefix("10.0.1.0/24"), prefix("10.0.3.0/24")], isReversed: true),
                 try tunnel(
-                    1, local: IPv4Address(rawValue: remotes[1]), remote: here, localSubnets: [prefix("10.9.0.0/16")],
+                    1, local: IPAddress(v4: remotes[1]), remote: here, localSubnets: [prefix("10.9.0.0/16")],
                     remoteSubnets: [prefix("10.0.0.0/16")], isReversed: true),
             ], policies: [Policy(action: .protect(tunnel: 0), direction: .outbound, selector: stray, priority: 1)])
     }
@@ -89,7 +89,7 @@ enum PropertySite {
         switch packet[9] {
         case 50:
             let isTunnel = site.tunnels.contains {
-                $0.localAddress.rawValue == source && $0.remoteAddress.rawValue == destination
+                $0.localAddress.v4Number == source && $0.remoteAddress.v4Number == destination
                     && $0.children[0].outbound.spi.rawValue == Packet.uint32(body, at: 0)
             }
             return isTunnel ? nil : "ESP of no tunnel"

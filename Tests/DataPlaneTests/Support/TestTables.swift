@@ -16,10 +16,12 @@ func pair(
     _ tunnel: Topology.Tunnel, child: Int = 0, arena: AssociationArena, owner: Int
 ) throws -> (OutboundAssociation, InboundAssociation) {
     let child = tunnel.children[child]
-    let outbound = try arena.makeOutbound(child.outbound, local: tunnel.localAddress, remote: tunnel.remoteAddress)
+    let outbound = try arena.makeOutbound(
+        child.outbound, profile: tunnel.profile, local: tunnel.localAddress, remote: tunnel.remoteAddress)
     outbound.reference.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
     let inbound = try arena.makeInbound(
-        child.inbound, local: tunnel.localAddress, remote: tunnel.remoteAddress, owner: owner, behind: 0,
+        child.inbound, profile: tunnel.profile, local: tunnel.localAddress, remote: tunnel.remoteAddress, owner: owner,
+        behind: 0,
         allowance: Allowance())
     inbound.reference.with { $0.setCeiling(.max, notice: .max) }
     return (outbound, inbound)

@@ -13,12 +13,12 @@ func key(_ number: UInt64) throws -> KeyMaterial {
     return key
 }
 
-func address(_ text: String) -> IPv4Address {
-    IPv4Address(text) ?? { preconditionFailure("\(text) is no address") }()
+func address(_ text: String) -> IPAddress {
+    IPAddress(text) ?? { preconditionFailure("\(text) is no address") }()
 }
 
-func prefix(_ text: String) -> IPv4Prefix {
-    IPv4Prefix(text) ?? { preconditionFailure("\(text) is no prefix") }()
+func prefix(_ text: String) -> IPPrefix {
+    IPPrefix(text) ?? { preconditionFailure("\(text) is no prefix") }()
 }
 
 func port(
@@ -27,13 +27,13 @@ func port(
     Topology.Port(
         name: name, role: role, device: "",
         addresses: addresses.map {
-            IPv4InterfaceAddress($0) ?? { preconditionFailure("an address with its block") }()
+            IPInterfaceAddress($0) ?? { preconditionFailure("an address with its block") }()
         }, mtuOctets: mtu, localServices: localServices)
 }
 
 /// A tunnel whose keys and SPIs follow from a number; the other side of it has the same number and `isReversed`.
 func tunnel(
-    _ number: Int, local: IPv4Address, remote: IPv4Address, localSubnets: [IPv4Prefix], remoteSubnets: [IPv4Prefix],
+    _ number: Int, local: IPAddress, remote: IPAddress, localSubnets: [IPPrefix], remoteSubnets: [IPPrefix],
     spis: (UInt32, UInt32)? = nil, window: Int = 64, innerMTU: Int = 1446, isReversed: Bool = false,
     keys: (KeyMaterial, KeyMaterial)? = nil
 ) throws -> Topology.Tunnel {

@@ -28,8 +28,8 @@ final class AssociationPair {
         guard let material = unsafe (self.aesKey + self.salt).withUnsafeBytes({ unsafe KeyMaterial($0) }),
             let key = KeyArena()?.expand(material)
         else { throw NoCrypto() }
-        let local = IPv4Address(rawValue: AssociationPair.local.reduce(0) { $0 << 8 | UInt32($1) })
-        let remote = IPv4Address(rawValue: AssociationPair.remote.reduce(0) { $0 << 8 | UInt32($1) })
+        let local = IPAddress(v4: AssociationPair.local.reduce(0) { $0 << 8 | UInt32($1) })
+        let remote = IPAddress(v4: AssociationPair.remote.reduce(0) { $0 << 8 | UInt32($1) })
         outbound = OutboundAssociationReference(
             OutboundSecurityAssociation(
                 key: key, spi: self.spi, local: local, remote: remote, id: 7))
