@@ -24,7 +24,6 @@ from vpngw.network import Network, wait_until
 from vpngw.site import Port, Site, Tunnel
 from vpngw.wiretap import Wiretap, assert_only_esp_and_arp, esp, is_esp
 
-INIT = Path(__file__).with_name("guest-init.sh")
 MEMORY_MIB = 256
 OCTETS = 4 << 20  # of each TCP transfer
 
@@ -41,7 +40,7 @@ def missing() -> str | None:
 class Guest:
     """A running guest. Its memory is a file: in /dev/shm where there is room."""
 
-    def __init__(self, network: Network, name: str, interface: str, **words: object):
+    def __init__(self, network: Network, name: str, interface: str, init: str = "guest-init.sh", **words: object):
         if reason := missing():
             pytest.skip(reason)
         room = os.statvfs("/dev/shm")
@@ -49,7 +48,7 @@ class Guest:
         self.log = network.directory / "guest.log"
         arguments = [f"{key}={value}" for key, value in words.items()]
         self._process = network.start(
-            name, "linux.uml", f"mem={MEMORY_MIB}M", "rootfstype=hostfs", "rootflags=/", "ro", f"init={INIT}", "con=null",
+            name, "linux.uml", f"mem={MEMORY_MIB}M", "rootfstype=hostfs", "rootflags=/", "ro", f"init={Path(__file__).with_name(init)}", "con=null",
             "con0=null,fd:1", f"uml_dir={network.directory}", "umid=guest", "quiet", f"eth0=tuntap,{interface}",
             *arguments, log=self.log, env={**os.environ, "TMPDIR": memory})
 

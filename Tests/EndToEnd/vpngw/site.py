@@ -57,6 +57,8 @@ class Tunnel:
     children: list[Child] = field(default_factory=list)
     lifetime: dict[str, int] = field(default_factory=dict)
     """`soft_lifetime_packets` and the like: this end's."""
+    keys: dict[str, object] = field(default_factory=dict)
+    """Further keys of the tunnel's table, the same at both ends: `mode`, `algorithm`, …"""
 
     def pairs(self) -> list[Tunnel]:
         """A tunnel for each pair of SAs, its own first, with nothing but that pair."""
@@ -72,7 +74,7 @@ class Tunnel:
         return Tunnel(
             name or self.name, self.remote_address, self.local_address, self.remote_subnets, self.local_subnets,
             self.inbound_spi, self.outbound_spi, self.inbound_key, self.outbound_key, self.replay_window_packets,
-            [child.reversed() for child in self.children])
+            [child.reversed() for child in self.children], keys=self.keys)
 
 
 @dataclass
@@ -105,9 +107,11 @@ class Site:
         for tunnel in self.tunnels:
             lines += [
                 "", "[[tunnel]]", f'name = "{tunnel.name}"', f'local_address = "{tunnel.local_address}"',
-                f'remote_address = "{tunnel.remote_address}"', f"local_subnets = {_list(tunnel.local_subnets)}",
-                f"remote_subnets = {_list(tunnel.remote_subnets)}",
-                *(f"{key} = {value}" for key, value in tunnel.lifetime.items()), "[tunnel.outbound]",
+                f'remote_address = "{tunnel.remote_address}"',
+                *([f"local_subnets = {_list(tunnel.local_subnets)}"] if tunnel.local_subnets else []),
+                *([f"remote_subnets = {_list(tunnel.remote_subnets)}"] if tunnel.remote_subnets else []),
+                *(f"{key} = {_value(value)}" for key, value in (tunnel.lifetime | tunnel.keys).items()),
+                "[tunnel.outbound]",
                 f"spi = {tunnel.outbound_spi:#x}", f'key = "0x{tunnel.outbound_key.hex()}"', "[tunnel.inbound]",
                 f"spi = {tunnel.inbound_spi:#x}", f'key = "0x{tunnel.inbound_key.hex()}"',
                 f"replay_window_packets = {tunnel.replay_window_packets}"]

@@ -36,7 +36,10 @@ def echo(address: str, first: int, last: int) -> str:
     The first one goes alone: while a router asks who the next hop is, it keeps few packets.
     """
     identifier = os.getpid() & 0xFFFF
-    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    is_ipv6 = ":" in address
+    question, reply = (128, 129) if is_ipv6 else (8, 0)
+    raw = (socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) if is_ipv6
+           else socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     raw.settimeout(0.2)
     sizes = list(range(first, last + 1))
@@ -44,8 +47,11 @@ def echo(address: str, first: int, last: int) -> str:
         waiting = {}
         for size in sizes[start:start + WINDOW if start else 1]:
             payload = os.urandom(size)
-            header = struct.pack("!BBHHH", 8, 0, 0, identifier, size)
-            packet = header[:2] + struct.pack("!H", checksum(header + payload)) + header[4:] + payload
+            header = struct.pack("!BBHHH", question, 0, 0, identifier, size)
+            # The kernel makes and checks ICMPv6's checksum, which covers addresses (RFC 3542 section 3.1).
+            packet = header + payload
+            if not is_ipv6:
+                packet = header[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
             raw.sendto(packet, (address, 0))
             waiting[size] = payload
         deadline = time.monotonic() + 20
@@ -56,19 +62,19 @@ def echo(address: str, first: int, last: int) -> str:
                 answer = raw.recv(65535)
             except TimeoutError:
                 continue
-            message = answer[(answer[0] & 15) * 4:]
+            message = answer if is_ipv6 else answer[(answer[0] & 15) * 4:]
             kind, code, _, number, size = struct.unpack("!BBHHH", message[:8])
-            if (kind, code, number) != (0, 0, identifier):
+            if (kind, code, number) != (reply, 0, identifier):
                 continue
             if waiting.pop(size, None) != message[8:]:
                 sys.exit(f"the answer of size {size} is not what was sent")
-            if checksum(message) != 0:
+            if not is_ipv6 and checksum(message) != 0:
                 sys.exit(f"the answer of size {size} has a bad checksum")
     return f"echoed {len(sizes)}"
 
 
 def receive(port: int) -> str:
-    server = socket.create_server(("", port))
+    server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
     server.settimeout(SECONDS)
     print("listening", flush=True)
     connection, _ = server.accept()
