@@ -29,6 +29,11 @@ public struct WorkerNotice: BitwiseCopyable, Equatable, Sendable {
     /// Where the peer is now, as a number.
     public var address: UInt128
 
+    /// Where the peer is now.
+    public var peerAddress: IPAddress {
+        family == .v4 ? IPAddress(v4: UInt32(truncatingIfNeeded: address)) : IPAddress(v6: address)
+    }
+
     /// A peer is at another address.
     public static func peerMoved(spi: UInt32, association: Int, to address: IPAddress, port: UInt16) -> WorkerNotice {
         WorkerNotice(
@@ -45,9 +50,10 @@ public struct WorkerNotice: BitwiseCopyable, Equatable, Sendable {
 }
 
 /// Notices of one worker, for one reader: a ring of fixed size. What finds no room is forgotten; its cause comes again.
-public final class NoticeRing: Sendable {
+public final class NoticeRing: @unchecked Sendable {
     static let capacity = 256
 
+    // A slot is written before the count that makes it readable, and read before the one that frees it.
     private let slots = FixedArray<WorkerNotice>(unfilled: NoticeRing.capacity)
     /// Notices ever put in, and ever taken out.
     private let written = Atomic<UInt64>(0), read = Atomic<UInt64>(0)

@@ -130,6 +130,8 @@ public struct Topology: Sendable {
         public var localAddress: IPAddress
         /// Outer address of the peer.
         public var remoteAddress: IPAddress
+        /// UDP port of the peer, where ESP travels in UDP (RFC 3948).
+        public var remotePort: UInt16 = 4500
         /// Inner addresses on this side.
         public var localSubnets: [IPPrefix]
         /// Inner addresses on the peer's side.

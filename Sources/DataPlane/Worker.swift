@@ -57,6 +57,7 @@ public struct Worker: ~Copyable {
     /// Keeps what bursts tell of SAs.
     let attention: AttentionMap
     let census: NeighborCensus
+    let notices: NoticeRing
 
     // The tables of the moment, which the cell keeps until this worker says that it has others.
     var tablesAddress: UInt
@@ -114,6 +115,7 @@ public struct Worker: ~Copyable {
         cell = plan.tables
         attention = plan.attention
         census = plan.census
+        notices = plan.notices
         let (address, reference) = unsafe plan.tables.read()
         let tables = unsafe reference.takeUnretainedValue()
         tablesAddress = address

@@ -16,6 +16,7 @@ public final class WorkerGroup: Sendable {
     private let cell: TableCell
     private let blocks: [WorkerBlock]
     private let rings: [HandoffRings]
+    private let notices: [NoticeRing]
     private let ports: [StartedPort]
     private let ticksPerSecond: UInt64
     private let mode: WorkerMode
@@ -36,6 +37,7 @@ public final class WorkerGroup: Sendable {
         blocks = (0..<workers).map { _ in WorkerBlock(ports: ports.count) }
         cell = TableCell(tables)
         census = NeighborCensus(workers: workers)
+        notices = (0..<workers).map { _ in NoticeRing() }
     }
 
     deinit {
@@ -57,6 +59,11 @@ public final class WorkerGroup: Sendable {
     /// under SAs that only older ones name.
     public func reclaim() -> Bool { cell.reclaim(upTo: blocks.map(\.adoptedGeneration).min() ?? .max) }
 
+    /// Takes what workers found out, the oldest of each first. One thread at a time.
+    public func takeNotices(_ body: (WorkerNotice) -> Void) {
+        for ring in notices { ring.take(body) }
+    }
+
     /// Rounds that each worker has made: when all have grown, whatever a worker was doing before is over.
     public var rounds: [UInt64] { blocks.map { $0.get(.rounds) } }
 
@@ -71,7 +78,7 @@ public final class WorkerGroup: Sendable {
     /// What worker `index` is made from.
     public func plan(_ index: Int) -> WorkerPlan {
         WorkerPlan(
-            index: index, tables: cell, attention: arena.attention, census: census,
+            index: index, tables: cell, attention: arena.attention, census: census, notices: notices[index],
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,

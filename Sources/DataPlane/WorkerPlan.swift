@@ -68,6 +68,8 @@ public struct WorkerPlan: Sendable {
     public var attention: AttentionMap
     /// Where it tells of its neighbours.
     public var census: NeighborCensus
+    /// Where it tells of peers and paths.
+    public var notices: NoticeRing
     /// In the topology's order.
     public var ports: [Port]
     /// Where its own packets come from.
@@ -83,14 +85,15 @@ public struct WorkerPlan: Sendable {
 
     /// A plan.
     public init(
-        index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, ports: [Port], pool: PacketPool,
-        block: WorkerBlock,
+        index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, notices: NoticeRing,
+        ports: [Port], pool: PacketPool, block: WorkerBlock,
         rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
     ) {
         self.index = index
         self.tables = tables
         self.attention = attention
         self.census = census
+        self.notices = notices
         self.ports = ports
         self.pool = pool
         self.block = block

@@ -6,27 +6,29 @@ struct RecentNumbers: BitwiseCopyable {
 
     /// The first number of each tenth, at its index modulo `tenths`.
     private var firsts = InlineArray<10, UInt64>(repeating: .max)
-    private var latest: UInt64 = 0
+    /// The tenth behind the latest one that was noted; 0 before the first.
+    private var end: UInt64 = 0
 
     /// Says that `next` and those behind it are sent in tenth `tenth` or later. Tenths never go back.
     @inline(__always)
     mutating func note(_ next: UInt64, tenth: UInt64) {
-        if tenth != latest { begin(tenth, next) }
+        if tenth &+ 1 != end { begin(tenth, next) }
     }
 
     @inline(never)
     private mutating func begin(_ tenth: UInt64, _ next: UInt64) {
-        var step = tenth - latest < RecentNumbers.tenths ? latest + 1 : tenth - (RecentNumbers.tenths - 1)
+        // Tenths in which nothing was noted begin with this number too.
+        var step = max(end, tenth - min(tenth, RecentNumbers.tenths - 1))
         while step <= tenth {
             firsts[Int(step % RecentNumbers.tenths)] = next
             step += 1
         }
-        latest = tenth
+        end = tenth + 1
     }
 
     /// Whether `number`, which was sent, was sent in the last `tenths` of `tenth`.
     func contains(_ number: UInt64, tenth: UInt64) -> Bool {
         let oldest = tenth - min(tenth, RecentNumbers.tenths - 1)
-        return oldest <= latest && number >= firsts[Int(oldest % RecentNumbers.tenths)]
+        return oldest < end && number >= firsts[Int(oldest % RecentNumbers.tenths)]
     }
 }

@@ -38,6 +38,7 @@ enum Rules {
         "Wire/PacketBytes.swift": "the one place where packet bytes are touched through a pointer",
 
         "ESP/AssociationReference.swift": "SAs at addresses of their own, so that no reference is counted for a packet",
+        "DataPlane/NoticeRing.swift": "a ring between two threads, which two counts keep apart",
         "ESP/AttentionMap.swift": "bits that workers set without counting references to them",
         "ESP/CryptoJob.swift": "what libipsec-mb takes: addresses in packets",
         "ESP/CryptoLibrary.swift": "libipsec-mb's manager",

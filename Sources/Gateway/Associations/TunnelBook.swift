@@ -48,9 +48,15 @@ struct TunnelBook: Sendable {
         let owner: Int
         var lifetime: Lifetime
         var children: [Child]
+        /// Where the site says that the peer is.
+        var remote: IPAddress
+        /// Where the peer was found, if not there.
+        var peer: Peer?
+        /// What a router said of the way to it.
+        var path: Path?
     }
 
-    private(set) var entries: [Entry] = []
+    var entries: [Entry] = []
     private var activations: UInt64 = 0
     /// The latest time it was told. A clock that is set back neither brings back what has gone nor sends under what
     /// the peer has left.
@@ -59,11 +65,13 @@ struct TunnelBook: Sendable {
 
     /// What happened to an SA.
     struct Event: Sendable, Equatable {
-        enum Kind: String, Sendable { case softLimit, hardLimit, activated, retired }
+        enum Kind: String, Sendable { case softLimit, hardLimit, activated, retired, peerMoved, pathMTU }
         let kind: Kind
         let tunnel: String
         let direction: Direction?
         let spi: SPI
+        /// Of a peer that moved, where to; of a path, its MTU.
+        var detail = ""
     }
 
     /// Goes over to the tunnels of a topology: pairs that are asked for again stay as they are, those that are new are
@@ -87,7 +95,12 @@ struct TunnelBook: Sendable {
             // Who owns an SA owns it for its life; so a tunnel that is renamed stays where its SAs are.
             let owner = previous?.owner ?? asked.lazy.compactMap { known[$0.sameness]?.pair?.owner }.first
             var entry = Entry(
-                name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [])
+                name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [],
+                remote: tunnel.remoteAddress)
+            if let previous, previous.remote == tunnel.remoteAddress {
+                entry.peer = tunnel.profile.natTraversal ? previous.peer : nil
+                entry.path = tunnel.learnsPathMTU ? previous.path : nil
+            }
             if owner == nil { assigned += 1 }
             let retired = TunnelBook.retiredByTime(tunnel.children, clock)
             let byHand = (previous?.children ?? []).filter { $0.origin == .runtime && $0.pair != nil }
@@ -172,7 +185,7 @@ extension TunnelBook {
     func saysSame(as other: TunnelBook) -> Bool {
         states.elementsEqual(other.states) {
             $0.outbound === $1.outbound && $0.refusal == $1.refusal && $0.inbound.elementsEqual($1.inbound, by: ===)
-        }
+        } && entries.elementsEqual(other.entries) { $0.peer == $1.peer && $0.path == $1.path }
     }
 }
 
@@ -221,6 +234,7 @@ extension TunnelBook {
         clock = max(clock, now)
         let now = clock
         var events: [Event] = []
+        forgetPaths(now)
         for index in entries.indices {
             tellLimits(index, now, &events)
             choose(index, now, &events)
@@ -232,6 +246,7 @@ extension TunnelBook {
     func nextChange(after now: Int64) -> Int64? {
         var times: [Int64] = []
         for entry in entries {
+            if let path = entry.path { times.append(path.endsAt) }
             for child in entry.children {
                 if let at = child.description.notBefore { times.append(at) }
                 guard let pair = child.pair else { continue }

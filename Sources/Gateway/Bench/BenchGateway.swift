@@ -62,7 +62,8 @@ final class BenchNumbers: Sendable {
 
     func start(_ group: WorkerGroup) {
         let started = KeeperThread(
-            keeper, rounds: { group.rounds }, atLimit: {}, failed: { [self] error in failure.withLock { $0 = error } })
+            keeper, look: {}, rounds: { group.rounds }, atLimit: {},
+            failed: { [self] error in failure.withLock { $0 = error } })
         thread.withLock { $0 = started }
     }
 

@@ -12,6 +12,10 @@ public struct GatewayEvent: Sendable, Equatable {
         case activated = "sa_activated"
         /// An SA is gone.
         case removed = "sa_removed"
+        /// A peer behind a NAT sends from another address or port.
+        case peerMoved = "peer_moved"
+        /// A router told how large packets to a peer may be.
+        case pathMTU = "path_mtu"
         /// The site file was read again, or refused.
         case reload
         /// The state store does not take reservations.

@@ -70,12 +70,23 @@ actor ControlPlane {
         }
     }
 
+    /// Takes in what workers found out about peers and paths.
+    func heed(_ notices: [WorkerNotice]) {
+        var next = book
+        let events = notices.flatMap { next.heed($0, site.topology, now: ControlPlane.now) }
+        guard !events.isEmpty else { return }
+        do {
+            try go(to: next, site)
+            tell(events)
+        } catch { limiter.log(.error, "tables", "\(Failure(error).message)", to: logger) }
+    }
+
     /// Publishes what follows from a book and a site, waits until every worker goes by it, and gives up what only the
     /// one before had, and of `installed` what the next does not have after all. Throws when the tables can't be built;
     /// then nothing has changed.
     func go(to next: TunnelBook, _ site: Site, installed: [AssociationPair] = []) throws {
         let tables = try ForwardingTables(
-            site.topology, states: next.states, name: "live", previous: data.group.tables)
+            next.applied(to: site.topology), states: next.states, name: "live", previous: data.group.tables)
         data.group.publish(tables)
         let kept = Set(next.pairs.map(\.outbound.id))
         leaving += (book.pairs + installed).filter { !kept.contains($0.outbound.id) }
@@ -144,9 +155,18 @@ actor ControlPlane {
             (text, kind) = ("\(sa) has reached its hard lifetime and is over", .lifetimeHard)
         case .activated: (text, kind) = ("\(sa) is what it sends under now", .activated)
         case .retired: (text, kind) = ("\(sa) and its inbound one are over: two later ones have begun", .removed)
+        case .peerMoved: (text, kind) = ("tunnel \(event.tunnel): the peer is at \(event.detail) now", .peerMoved)
+        case .pathMTU:
+            (text, kind) = ("tunnel \(event.tunnel): the way to the peer takes packets of \(event.detail)", .pathMTU)
         }
-        logger.log(level: event.kind == .activated || event.kind == .retired ? .notice : .warning, "\(text)")
-        audit("gateway", text)
+        // What others can bring about must not fill logs and disk.
+        let isCaused = event.kind == .peerMoved || event.kind == .pathMTU
+        if isCaused {
+            limiter.log(.notice, "\(event.kind) \(event.tunnel)", text, to: logger)
+        } else {
+            logger.log(level: event.kind == .activated || event.kind == .retired ? .notice : .warning, "\(text)")
+            audit("gateway", text)
+        }
         post(GatewayEvent(kind, tunnel: event.tunnel, spi: event.spi, direction: event.direction, detail: text))
     }
 

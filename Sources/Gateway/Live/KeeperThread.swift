@@ -12,15 +12,17 @@ final class KeeperThread: Sendable {
     private let ended = DispatchSemaphore(value: 0)
 
     /// Begins. `atLimit` is told when an SA came to a limit of its lifetime, `failed` when the store did not take a
-    /// round, which is then tried again; both on the keeper's thread. `rounds` are the workers'.
+    /// round, which is then tried again; both on the keeper's thread, and `look` is called there in every round.
+    /// `rounds` are the workers'.
     init(
-        _ keeper: AssociationKeeper, rounds: @escaping @Sendable () -> [UInt64],
+        _ keeper: AssociationKeeper, look: @escaping @Sendable () -> Void, rounds: @escaping @Sendable () -> [UInt64],
         atLimit: @escaping @Sendable () -> Void, failed: @escaping @Sendable (any Error) -> Void
     ) {
         let thread = Thread { [self] in
             KeeperThread.goFirst()
             var askedAt = ContinuousClock.now, calmedAt = askedAt
             while !isStopping.load(ordering: .acquiring) {
+                look()
                 let now = Int64(Date().timeIntervalSince1970), instant = ContinuousClock.now
                 // Without need the disk is asked so often and no oftener, however many SAs there are.
                 let isDue = instant - askedAt >= InboundCeiling.interval

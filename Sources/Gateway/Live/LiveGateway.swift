@@ -76,7 +76,7 @@ public struct LiveGateway: Service {
                 socketPath: site.gateway.controlSocket, metricsAddress: site.gateway.metricsAddress,
                 name: site.gateway.name, target: control, logger: logger)
             rounds = KeeperThread(
-                keeper, rounds: { data.group.rounds },
+                keeper, look: { LiveGateway.passOn(data.group, to: control) }, rounds: { data.group.rounds },
                 atLimit: { Task { await control.advance(atLimit: true) } },
                 failed: { error in Task { await control.storeFailed(error) } })
             try await thread.run { [site] in try data.group.launch(on: site.dpdk.workerCores) }
@@ -133,6 +133,13 @@ public struct LiveGateway: Service {
             port \(port.name): its device lost \(lost.missed) packets that came too fast, \(lost.errors) broken ones, \
             \(lost.noBuffers) for want of buffers
             """)
+    }
+
+    /// Tells the control plane what workers found out.
+    private static func passOn(_ group: WorkerGroup, to control: ControlPlane) {
+        var notices: [WorkerNotice] = []
+        group.takeNotices { notices.append($0) }
+        if !notices.isEmpty { Task { [notices] in await control.heed(notices) } }
     }
 
     private func announce(_ data: LiveDataPlane) {

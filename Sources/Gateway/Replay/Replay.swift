@@ -157,11 +157,19 @@ public struct Replay: ~Copyable {
         let now = Int64(clock / 1_000_000_000)
         var isDue = nextChange.map { $0 <= now } ?? false
         group.arena.attention.take { _ in isDue = true }
+        var next = book
+        group.takeNotices { notice in
+            if !next.heed(notice, topology, now: now).isEmpty { isDue = true }
+        }
         guard isDue else { return }
         nextChange = nil
-        if !book.advance(to: now).isEmpty {
+        _ = next.advance(to: now)
+        let isOther = !next.saysSame(as: book)
+        book = next
+        if isOther {
             group.publish(
-                try ForwardingTables(topology, states: book.states, name: "replay", previous: group.tables))
+                try ForwardingTables(
+                    book.applied(to: topology), states: book.states, name: "replay", previous: group.tables))
             // The ones before those that the worker has now.
             _ = group.reclaim()
         }
