@@ -23,7 +23,7 @@ if [ $# -ne 1 ] || [ ! -r "$1" ]; then
 fi
 
 # Where a packet's way starts. Demangled names, as "swift demangle" prints them without private discriminators.
-roots='(^| in | of )(DataPlane\.Worker\.|ESP\.(Outbound|Inbound)Burst\.(prepare|finish|append|removeAll|subscript)|ESP\.SoftwareGCM\.(submit|collect)|ESP\.ReplayWindow\.(check|mark|advance))'
+roots='(^| in | of )(DataPlane\.Worker\.|ESP\.(Outbound|Inbound)Burst\.(prepare|resynchronize|finish|append|removeAll|subscript)|ESP\.SoftwareCrypto\.(submit|collect)|ESP\.ReplayWindow\.(check|mark|advance))'
 
 # Before the first packet or after the last, or when somebody acts (other tables, a question about neighbours): not the
 # packet's way. A name here stops the search.
@@ -38,6 +38,11 @@ DataPlane.Worker.takeHandoffs(
 DataPlane.Worker.hand(
 DataPlane.Worker.admitOutside(
 DataPlane.Worker.receiveOther(
+DataPlane.Worker.receiveIPv6(
+DataPlane.Worker.receiveND(
+DataPlane.Worker.admit6(
+DataPlane.Worker.lookUpRoutes6(
+DataPlane.Worker.originateError6(
 DataPlane.Worker.receiveARP(
 DataPlane.Worker.hold(
 DataPlane.Worker.takeAhead(
@@ -46,11 +51,17 @@ DataPlane.Worker.originateError(
 DataPlane.Worker.keepHouse(
 ESP.OutboundBurst.append(
 ESP.OutboundBurst.prepare(
+ESP.OutboundBurst.prepareGeneral(
+ESP.OutboundBurst.finishRest(
 ESP.InboundBurst.append(
 ESP.InboundBurst.prepare(
 ESP.InboundBurst.finish(
-ESP.SoftwareGCM.submit(
-ESP.SoftwareGCM.collect('
+ESP.InboundBurst.prepareGeneral(
+ESP.InboundBurst.finishGeneral(
+ESP.InboundBurst.acceptGeneral(
+ESP.InboundBurst.tryCandidates(
+ESP.SoftwareCrypto.submit(
+ESP.SoftwareCrypto.collect('
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM

@@ -39,7 +39,8 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
     state->rx_queues = lesser(request->rx_queues, info.max_rx_queues);
     state->tx_queues = lesser(request->tx_queues, info.max_tx_queues);
     if (state->rx_queues > 1) {
-        uint64_t wanted = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP;
+        uint64_t wanted = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP |
+                          RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP;
         conf.rx_adv_conf.rss_conf.rss_hf = wanted & info.flow_type_rss_offloads;
         state->rss = conf.rx_adv_conf.rss_conf.rss_hf != 0;
         if (state->rss) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -64,6 +65,16 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
     struct rte_ether_addr mac;
     if (failed(state, "read the MAC address of", rte_eth_macaddr_get(port, &mac))) return;
     memcpy(state->mac, mac.addr_bytes, sizeof state->mac);
+}
+
+int cdpdk_port_join(uint16_t port, const uint64_t *groups, uint32_t count) {
+    struct rte_ether_addr list[64];
+    if (count <= RTE_DIM(list)) {
+        for (uint32_t index = 0; index < count; index++)
+            for (int octet = 0; octet < 6; octet++) list[index].addr_bytes[octet] = groups[index] >> (40 - 8 * octet);
+        if (rte_eth_dev_set_mc_addr_list(port, list, count) == 0) return 0;
+    }
+    return rte_eth_allmulticast_enable(port);
 }
 
 void cdpdk_port_close(uint16_t port) {

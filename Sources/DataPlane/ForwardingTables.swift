@@ -19,6 +19,56 @@ struct TunnelEntry: BitwiseCopyable {
     /// Index of the worker that owns its SAs.
     var owner: UInt16
     var refusal: DropReason
+    var flags: Flags
+
+    /// What of a tunnel is not the plain case.
+    struct Flags: OptionSet, BitwiseCopyable {
+        let rawValue: UInt8
+
+        static let clampsMSS = Flags(rawValue: 1)
+        static let learnsPathMTU = Flags(rawValue: 2)
+        /// In transport mode packets can't be cut (RFC 4303 section 3.3.4).
+        static let isTransport = Flags(rawValue: 4)
+
+        init(rawValue: UInt8) { self.rawValue = rawValue }
+
+        init(_ tunnel: Topology.Tunnel) {
+            self = []
+            if tunnel.clampsMSS { insert(.clampsMSS) }
+            if tunnel.learnsPathMTU { insert(.learnsPathMTU) }
+            if tunnel.profile.mode == .transport { insert(.isTransport) }
+        }
+    }
+}
+
+/// The peer of a tunnel whose ESP travels in UDP.
+struct PeerEntry: BitwiseCopyable {
+    /// Index of the tunnel.
+    var tunnel: UInt32
+    /// Where it is, a UDP port and an address as a number.
+    var port: UInt16
+    var family: IPFamily
+    /// Whether it is elsewhere than the site says.
+    var hasMoved: Bool
+    var number: UInt128
+
+    var address: IPAddress {
+        family == .v4 ? IPAddress(v4: UInt32(truncatingIfNeeded: number)) : IPAddress(v6: number)
+    }
+
+    init(_ tunnel: Topology.Tunnel, index: Int) {
+        self.tunnel = UInt32(index)
+        port = tunnel.remotePort
+        family = tunnel.remoteAddress.family
+        hasMoved = tunnel.peerHasMoved
+        number = tunnel.remoteAddress.rawValue
+    }
+}
+
+/// Which tunnel sends under an SPI. Peers choose them, so that several may have the same.
+struct OutboundSlot: BitwiseCopyable {
+    var spi: UInt32
+    var tunnel: UInt32
 }
 
 /// A block of addresses as two numbers.
@@ -35,6 +85,35 @@ struct AddressBlock: BitwiseCopyable {
     func contains(_ candidate: UInt32) -> Bool { candidate & mask == address }
 }
 
+/// What of a tunnel IPv6 packets inside it look at.
+struct TunnelEntry6: BitwiseCopyable {
+    /// An address of ours that the tunnel covers, to send errors from; 0 when there is none.
+    var ownAddress: UInt128
+    /// Where its blocks stand among the selectors of IPv6: the local ones and then the remote ones.
+    var firstSelector: UInt32
+    var localSelectors: UInt16
+    var remoteSelectors: UInt16
+}
+
+/// A block of IPv6 addresses as two numbers.
+struct AddressBlock6: BitwiseCopyable {
+    var address: UInt128
+    var mask: UInt128
+
+    init(_ prefix: IPPrefix) {
+        address = prefix.address.rawValue
+        mask = prefix.mask
+    }
+
+    func contains(_ candidate: UInt128) -> Bool { candidate & mask == address }
+}
+
+/// An IPv6 address of ours and its port.
+struct OwnAddress6: BitwiseCopyable {
+    var address: UInt128
+    var port: UInt16
+}
+
 /// A slot of the SAD: which inbound SA an SPI names (RFC 4301 section 4.4.2). SPIs are unique among ours.
 struct SADSlot: BitwiseCopyable {
     var spi: UInt32
@@ -43,10 +122,12 @@ struct SADSlot: BitwiseCopyable {
     var association: InboundAssociationReference?
 }
 
-/// What the SPD says, as a classifier's result: never 0, which means that no policy matched.
+/// What the SPD says; 0 when no policy matched.
 struct PolicyResult {
     enum Action: UInt32 { case bypass = 1, discard, protect }
     let rawValue: UInt32
+
+    static let none = PolicyResult(rawValue: 0)
 
     @inline(__always)
     init(rawValue: UInt32) { self.rawValue = rawValue }
@@ -80,9 +161,26 @@ public final class ForwardingTables: @unchecked Sendable {
     let policies: PolicyTable
     let tunnels: FixedArray<TunnelEntry>
     let selectors: FixedArray<AddressBlock>
+    let tunnels6: FixedArray<TunnelEntry6>
+    let selectors6: FixedArray<AddressBlock6>
+    /// Inbound SAs of ESP, and those of AH.
     let associations: FixedArray<SADSlot>
+    let authentications: FixedArray<SADSlot>
+    /// IPv6 addresses that ports answer to, link-local ones that the site names among them.
+    let own6: FixedArray<OwnAddress6>
+    /// Tunnels whose ESP travels in UDP.
+    let peers: FixedArray<PeerEntry>
+    /// Which tunnels send under an SPI.
+    let outboundSPIs: FixedArray<OutboundSlot>
+    /// Whether ESP may be for hosts behind us.
+    let hasTransport: Bool
     /// One bit for each own address, so that most packets need not look further.
     let ownFilter: UInt64
+    let ownFilter6: UInt64
+    /// Index of the port to the kernel; `Worker.noPort` without.
+    let puntPort: Int
+    /// Whether a UDP datagram from outside may be anything but clear text.
+    var takesDatagrams: Bool { peers.count > 0 || puntPort != Worker.noPort }
     private let routeBasis: RouteTable.Basis
     private let policyBasis: PolicyTable.Basis
 
@@ -106,35 +204,84 @@ public final class ForwardingTables: @unchecked Sendable {
         if let previous, previous.policyBasis == policyBasis {
             policies = previous.policies
         } else {
-            policies = try PolicyTable(topology, name: unique)
+            policies = try PolicyTable(topology, name: unique, previous: previous?.policies)
         }
         var blocks: [AddressBlock] = [], entries: [TunnelEntry] = []
-        let own = topology.ports.flatMap(\.addresses).map(\.address)
+        var blocks6: [AddressBlock6] = [], entries6: [TunnelEntry6] = []
+        let own = topology.ports.flatMap(\.routedAddresses).map(\.address)
         for (index, tunnel) in topology.tunnels.enumerated() {
-            let first = UInt32(blocks.count)
-            blocks += (tunnel.localSubnets + tunnel.remoteSubnets).map(AddressBlock.init)
-            let inside = own.first { address in tunnel.localSubnets.contains { $0.contains(address) } }
+            let local = tunnel.localSubnets.filter { $0.family == .v4 }
+            let remote = tunnel.remoteSubnets.filter { $0.family == .v4 }
             entries.append(
                 TunnelEntry(
-                    outbound: states[index].outbound?.reference, firstSelector: first,
-                    localSelectors: UInt16(tunnel.localSubnets.count),
-                    remoteSelectors: UInt16(tunnel.remoteSubnets.count), ownAddress: inside?.v4Number ?? 0,
+                    outbound: states[index].outbound?.reference, firstSelector: UInt32(blocks.count),
+                    localSelectors: UInt16(local.count), remoteSelectors: UInt16(remote.count),
+                    ownAddress: ForwardingTables.first(of: own, in: local)?.v4 ?? 0,
                     nextHop: routing.nextHops[index], innerMTU: UInt16(tunnel.innerMTUOctets),
-                    owner: UInt16(states[index].owner), refusal: states[index].refusal))
+                    owner: UInt16(states[index].owner), refusal: states[index].refusal,
+                    flags: TunnelEntry.Flags(tunnel)))
+            blocks += (local + remote).map(AddressBlock.init)
+            let local6 = tunnel.localSubnets.filter { $0.family == .v6 }
+            let remote6 = tunnel.remoteSubnets.filter { $0.family == .v6 }
+            entries6.append(
+                TunnelEntry6(
+                    ownAddress: ForwardingTables.first(of: own, in: local6)?.rawValue ?? 0,
+                    firstSelector: UInt32(blocks6.count), localSelectors: UInt16(local6.count),
+                    remoteSelectors: UInt16(remote6.count)))
+            blocks6 += (local6 + remote6).map(AddressBlock6.init)
         }
         selectors = FixedArray(blocks)
         tunnels = FixedArray(entries)
-        associations = ForwardingTables.sad(states)
-        ownFilter = own.reduce(0) { $0 | Worker.filterBit($1.v4Number) }
+        tunnels6 = FixedArray(entries6)
+        selectors6 = FixedArray(blocks6)
+        associations = ForwardingTables.sad(topology, states, .esp)
+        authentications = ForwardingTables.sad(topology, states, .ah)
+        peers = FixedArray(
+            topology.tunnels.enumerated().filter { $0.element.profile.natTraversal }.map {
+                PeerEntry($0.element, index: $0.offset)
+            })
+        outboundSPIs = ForwardingTables.outboundSPIs(states)
+        puntPort = topology.ports.firstIndex { $0.role == .punt } ?? Worker.noPort
+        hasTransport = topology.tunnels.contains { $0.profile.mode == .transport }
+        ownFilter = own.reduce(0) { $0 | ($1.v4.map(Worker.filterBit) ?? 0) }
+        let own6 = topology.ports.enumerated().flatMap { index, port in
+            (port.ownAddresses + port.addresses.map(\.address).filter(\.isLinkLocal)).filter { $0.family == .v6 }.map {
+                OwnAddress6(address: $0.rawValue, port: UInt16(index))
+            }
+        }
+        self.own6 = FixedArray(own6)
+        ownFilter6 = own6.reduce(0) { $0 | Worker.filterBit($1.address) }
     }
 
-    /// Open addressing at a quarter full or less: an SPI is found in one cache line nearly always.
-    private static func sad(_ states: [TunnelState]) -> FixedArray<SADSlot> {
-        let count = states.reduce(0) { $0 + $1.inbound.count }
+    /// As the SAD, of what tunnels send under.
+    private static func outboundSPIs(_ states: [TunnelState]) -> FixedArray<OutboundSlot> {
+        var capacity = 16
+        while capacity < states.count * 4 { capacity *= 2 }
+        var slots = [OutboundSlot](repeating: OutboundSlot(spi: 0, tunnel: .max), count: capacity)
+        for (tunnel, state) in states.enumerated() {
+            guard let spi = state.outbound?.reference.with({ $0.spi }) else { continue }
+            var index = SADView.start(spi, mask: capacity - 1)
+            while slots[index].tunnel != .max { index = (index + 1) & (capacity - 1) }
+            slots[index] = OutboundSlot(spi: spi, tunnel: UInt32(tunnel))
+        }
+        return FixedArray(slots)
+    }
+
+    private static func first(of addresses: [IPAddress], in blocks: [IPPrefix]) -> IPAddress? {
+        addresses.first { address in blocks.contains { $0.contains(address) } }
+    }
+
+    /// The inbound SAs of one protocol. Open addressing at a quarter full or less: an SPI is found in one cache line
+    /// nearly always.
+    private static func sad(
+        _ topology: Topology, _ states: [TunnelState], _ security: SecurityProtocol
+    ) -> FixedArray<SADSlot> {
+        let isOf = topology.tunnels.map { $0.profile.algorithm.securityProtocol == security }
+        let count = zip(states, isOf).reduce(0) { $0 + ($1.1 ? $1.0.inbound.count : 0) }
         var capacity = 16
         while capacity < count * 4 { capacity *= 2 }
         var slots = [SADSlot](repeating: SADSlot(spi: 0, tunnel: 0, association: nil), count: capacity)
-        for (tunnel, state) in states.enumerated() {
+        for (tunnel, state) in states.enumerated() where isOf[tunnel] {
             for association in state.inbound {
                 let spi = association.spi.rawValue
                 var index = SADView.start(spi, mask: capacity - 1)

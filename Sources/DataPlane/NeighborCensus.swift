@@ -42,7 +42,7 @@ public final class NeighborCensus: Sendable {
             for answer in answers {
                 guard let answer else { return nil }
                 for row in answer {
-                    let key = NeighborKey(port: UInt16(row.port), address: row.address.v4Number)
+                    let key = NeighborKey(port: UInt16(row.port), address: row.address)
                     if found[key].map({ $0.mac == nil }) ?? true { found[key] = row }
                 }
             }
@@ -61,7 +61,7 @@ public final class NeighborCensus: Sendable {
             let heardAt = entry.dueAt - min(entry.dueAt, NeighborTable.reachableSeconds * ticksPerSecond)
             rows.append(
                 Row(
-                    port: Int(entry.port), address: IPAddress(v4: entry.address),
+                    port: Int(entry.port), address: entry.key.address,
                     mac: entry.isUsable ? entry.destination : nil,
                     state: entry.state == .permanent ? "static" : String(describing: entry.state),
                     ageSeconds: entry.state == .reachable ? (now - min(now, heardAt)) / ticksPerSecond : nil))

@@ -1,26 +1,32 @@
-// Who answers to an IPv4 address on a link: a worker's own copy of what ARP found out. RFC 826, RFC 1122 section 2.3.2.
+// Who answers to an address on a link: a worker's own copy of what ARP and neighbour discovery found out. RFC 826, RFC
+// 1122 section 2.3.2, RFC 4861 section 7.3.
 //
 //   incomplete --- answer --> reachable --- 30 s, still used --> stale --- answer --> reachable
 //       |                                                          |
 //       '-- 3 requests, 1 s apart, no answer: waiting packets are dropped; a new packet starts over
 //
-// Workers share nothing: an ARP packet goes round all of them (Worker+ARP.swift).
+// What was heard without having been asked for counts as reachable for 5 s only (DELAY_FIRST_PROBE_TIME).
+//
+// Workers share nothing: what the link says goes round all of them (Worker+Discovery.swift).
 
 import Wire
 
-/// One neighbour: 48 octets, its Ethernet header ready to be copied in front of a packet.
+/// One neighbour: 64 octets, its Ethernet header ready to be copied in front of a packet.
 struct Neighbor: BitwiseCopyable {
     enum State: UInt8 { case free, incomplete, reachable, stale, permanent }
 
     /// Destination and source MAC as the header's first 12 octets hold them: two words as numbers in network order.
     var headerFirst: UInt64 = 0
     var headerSecond: UInt32 = 0
-    var address: UInt32 = 0
+    /// Of what is sent to it: what its address is of.
+    var etherType: UInt16 = 0
+    var port: UInt16 = 0
+    /// As `NeighborKey` has it.
+    var bits: UInt128 = 0
     /// When something is due: a request while incomplete or stale, a new look when reachable. In clock ticks.
     var dueAt: UInt64 = 0
     /// When a packet last went there.
     var usedAt: UInt64 = 0
-    var port: UInt16 = 0
     /// Packets that wait for it.
     var waiting: UInt16 = 0
     var requestsLeft: UInt8 = 0
@@ -29,6 +35,8 @@ struct Neighbor: BitwiseCopyable {
     /// Whether packets can go there.
     @inline(__always)
     var isUsable: Bool { state.rawValue >= State.reachable.rawValue }
+
+    var key: NeighborKey { NeighborKey(port: port, bits: bits) }
 
     var destination: MACAddress { MACAddress(rawValue: headerFirst >> 16) }
 
@@ -44,7 +52,7 @@ struct NeighborTable: ~Copyable {
     static let dynamicLimit = 4096
     /// Requests before giving up, a second apart.
     static let requestLimit: UInt8 = 3
-    static let reachableSeconds: UInt64 = 30
+    static let reachableSeconds: UInt64 = 30, unverifiedSeconds: UInt64 = 5
 
     let entries: FixedArray<Neighbor>
     private let buckets: FixedArray<UInt32>
@@ -70,7 +78,9 @@ struct NeighborTable: ~Copyable {
 
     @inline(__always)
     private func bucket(_ key: NeighborKey) -> Int {
-        let mixed = (UInt64(key.address) | UInt64(key.port) << 32) &* 0x9e37_79b9_7f4a_7c15
+        // IPv6 neighbours of a link share the upper half; what is below it spreads IPv4 as well.
+        let high = UInt64(truncatingIfNeeded: key.bits >> 64), low = UInt64(truncatingIfNeeded: key.bits)
+        let mixed = (low ^ high &* 0xff51_afd7_ed55_8ccd ^ UInt64(key.port) << 48) &* 0x9e37_79b9_7f4a_7c15
         return Int(truncatingIfNeeded: mixed >> 32) & (buckets.count &- 1)
     }
 
@@ -80,7 +90,7 @@ struct NeighborTable: ~Copyable {
         var slot = bucket(key)
         while buckets[slot] != NeighborTable.empty {
             let index = Int(buckets[slot])
-            if entries[index].address == key.address && entries[index].port == key.port { return index }
+            if entries[index].bits == key.bits && entries[index].port == key.port { return index }
             slot = (slot &+ 1) & (buckets.count &- 1)
         }
         return nil
@@ -101,7 +111,8 @@ struct NeighborTable: ~Copyable {
 
     private func insert(_ key: NeighborKey, at index: Int) {
         entries[index] = Neighbor()
-        entries[index].address = key.address
+        entries[index].bits = key.bits
+        entries[index].etherType = key.isIPv4 ? EtherType.ipv4 : EtherType.ipv6
         entries[index].port = key.port
         entries[index].state = .incomplete
         var slot = bucket(key)
@@ -128,12 +139,11 @@ struct NeighborTable: ~Copyable {
     /// Takes a neighbour out of its bucket and closes the gap, so that searches need no tombstones.
     private func remove(_ index: Int) {
         let mask = buckets.count - 1
-        var gap = bucket(NeighborKey(port: entries[index].port, address: entries[index].address))
+        var gap = bucket(entries[index].key)
         while buckets[gap] != UInt32(index) { gap = (gap + 1) & mask }
         var slot = (gap + 1) & mask
         while buckets[slot] != NeighborTable.empty {
-            let entry = entries[Int(buckets[slot])]
-            let home = bucket(NeighborKey(port: entry.port, address: entry.address))
+            let home = bucket(entries[Int(buckets[slot])].key)
             // It may move back into the gap when its home does not lie behind the gap.
             if (slot - home) & mask >= (slot - gap) & mask {
                 buckets[gap] = buckets[slot]

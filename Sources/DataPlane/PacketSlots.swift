@@ -1,10 +1,11 @@
 import CDPDK
 import Wire
 
-/// One IPv4 packet while a worker looks at it. Its buffer holds exactly the packet: no Ethernet header, no padding.
+/// One packet while a worker looks at it. Its buffer holds exactly the packet: no Ethernet header, no padding.
 struct PacketSlot: BitwiseCopyable {
-    /// What policies look at. First, so that its address is the slot's.
+    /// What policies look at. First, so that its address is the slot's. An IPv6 packet's lies beside the list.
     var key: cdpdk_flow_key
+    var isIPv6: Bool
     var mbuf: Mbuf
     var ip: PacketBytes
     /// Index of the port it came in by; `PacketSlot.originated` for the gateway's own.
@@ -19,7 +20,7 @@ struct PacketSlot: BitwiseCopyable {
     static let noPort: UInt16 = .max
     static let noTunnel: UInt32 = .max
 
-    /// A packet whose header is well formed.
+    /// An IPv4 packet whose header is well formed.
     @inline(__always)
     init(mbuf: Mbuf, ip: PacketBytes, ingress: UInt16) {
         self.mbuf = mbuf
@@ -28,9 +29,21 @@ struct PacketSlot: BitwiseCopyable {
         answersPort = PacketSlot.noPort
         tunnel = PacketSlot.noTunnel
         key = PacketSlot.flowKey(of: ip)
+        isIPv6 = false
     }
 
-    /// RFC 4301 4.4.1.1: ports count only where they can be seen.
+    /// An IPv6 packet, which is well formed and was walked through.
+    init(ipv6 mbuf: Mbuf, ip: PacketBytes, ingress: UInt16) {
+        self.mbuf = mbuf
+        self.ip = ip
+        self.ingress = ingress
+        answersPort = PacketSlot.noPort
+        tunnel = PacketSlot.noTunnel
+        key = cdpdk_flow_key()
+        isIPv6 = true
+    }
+
+    /// RFC 4301 4.4.1.1: ports, and an ICMP message's type and code, count only where they can be seen.
     @inline(__always)
     private static func flowKey(of ip: PacketBytes) -> cdpdk_flow_key {
         let ipProtocol = ip.uint8(at: IPv4Header.Offset.ipProtocol)
@@ -45,11 +58,43 @@ struct PacketSlot: BitwiseCopyable {
             key.source_port = ip.word16(at: start)
             key.destination_port = ip.word16(at: start &+ 2)
             key.ports_visible = UInt32(1).bigEndian
+        } else if ipProtocol == IPProtocol.icmp && offset == 0 && start &+ 2 <= ip.count {
+            key.source_port = ip.word16(at: start)
+            key.ports_visible = UInt32(1).bigEndian
         }
         return key
     }
 
-    /// Whether policies can't tell the two apart.
+    /// The same of an IPv6 packet.
+    static func flowKey(of header: IPv6Header, _ upper: IPv6Upper) -> cdpdk_flow_key6 {
+        let bytes = header.bytes, source = IPv6Header.Offset.source, destination = IPv6Header.Offset.destination
+        var key = cdpdk_flow_key6(
+            protocol: upper.upperProtocol, zero: (0, 0, 0),
+            source: (
+                bytes.word32(at: source), bytes.word32(at: source + 4), bytes.word32(at: source + 8),
+                bytes.word32(at: source + 12)
+            ),
+            destination: (
+                bytes.word32(at: destination), bytes.word32(at: destination + 4), bytes.word32(at: destination + 8),
+                bytes.word32(at: destination + 12)
+            ), source_port: 0, destination_port: 0, ports_visible: 0)
+        guard !upper.isLaterFragment else { return key }
+        switch upper.upperProtocol {
+        case IPProtocol.tcp, IPProtocol.udp, IPProtocol.sctp:
+            guard upper.offset + 4 <= bytes.count else { break }
+            key.source_port = bytes.word16(at: upper.offset)
+            key.destination_port = bytes.word16(at: upper.offset + 2)
+            key.ports_visible = UInt32(1).bigEndian
+        case IPProtocol.icmpv6:
+            guard upper.offset + 2 <= bytes.count else { break }
+            key.source_port = bytes.word16(at: upper.offset)
+            key.ports_visible = UInt32(1).bigEndian
+        default: break
+        }
+        return key
+    }
+
+    /// Whether policies can't tell the two apart, which are of IPv4.
     @inline(__always)
     func hasSameKey(as other: PacketSlot) -> Bool {
         key.source == other.key.source && key.destination == other.key.destination
@@ -62,18 +107,28 @@ struct PacketSlot: BitwiseCopyable {
 @safe
 struct PacketSlots: ~Copyable {
     private let storage: UnsafeMutablePointer<PacketSlot>
+    /// Keys of the IPv6 packets, at their places.
+    private let keys6: UnsafeMutablePointer<cdpdk_flow_key6>
     let capacity: Int
     private(set) var count = 0
+    /// IPv6 packets among them.
+    private(set) var count6 = 0
 
     init(capacity: Int) {
         self.capacity = capacity
         unsafe storage = UnsafeMutableRawPointer.allocate(
             byteCount: capacity * MemoryLayout<PacketSlot>.stride, alignment: 64
         ).bindMemory(to: PacketSlot.self, capacity: capacity)
+        unsafe keys6 = .allocate(capacity: capacity)
+        unsafe keys6.initialize(repeating: cdpdk_flow_key6(), count: capacity)
     }
 
-    deinit { unsafe storage.deallocate() }
+    deinit {
+        unsafe storage.deallocate()
+        unsafe keys6.deallocate()
+    }
 
+    /// Adds an IPv4 packet.
     @inline(__always)
     mutating func append(_ slot: PacketSlot) {
         precondition(count < capacity)
@@ -81,7 +136,19 @@ struct PacketSlots: ~Copyable {
         count &+= 1
     }
 
-    mutating func removeAll() { count = 0 }
+    /// Adds an IPv6 packet.
+    mutating func append(_ slot: PacketSlot, key: cdpdk_flow_key6) {
+        precondition(count < capacity && slot.isIPv6)
+        unsafe (storage + count).initialize(to: slot)
+        unsafe keys6[count] = key
+        count &+= 1
+        count6 &+= 1
+    }
+
+    mutating func removeAll() {
+        count = 0
+        count6 = 0
+    }
 
     @inline(__always)
     subscript(_ index: Int) -> PacketSlot {
@@ -91,10 +158,33 @@ struct PacketSlots: ~Copyable {
         }
     }
 
-    /// The address of a packet's key, for the classifier.
+    /// The address of an IPv4 packet's key, for the classifier.
     @inline(__always)
     func unsafeKey(_ index: Int) -> UnsafePointer<cdpdk_flow_key> {
         precondition(index >= 0 && index < count)
         return unsafe UnsafeRawPointer(storage + index).assumingMemoryBound(to: cdpdk_flow_key.self)
+    }
+
+    /// The key of an IPv6 packet.
+    func key6(_ index: Int) -> cdpdk_flow_key6 {
+        precondition(index >= 0 && index < count)
+        return unsafe keys6[index]
+    }
+
+    /// The address of an IPv6 packet's key, likewise.
+    func unsafeKey6(_ index: Int) -> UnsafePointer<cdpdk_flow_key6> {
+        precondition(index >= 0 && index < count)
+        return unsafe UnsafePointer(keys6 + index)
+    }
+
+    /// Whether policies can't tell two packets apart.
+    func haveSameKey(_ first: Int, _ second: Int) -> Bool {
+        let isIPv6 = self[first].isIPv6
+        guard isIPv6 == self[second].isIPv6 else { return false }
+        guard isIPv6 else { return self[first].hasSameKey(as: self[second]) }
+        let one = key6(first), other = key6(second)
+        return one.source == other.source && one.destination == other.destination
+            && one.source_port == other.source_port && one.destination_port == other.destination_port
+            && one.protocol == other.protocol && one.ports_visible == other.ports_visible
     }
 }

@@ -1,22 +1,53 @@
 import CDPDK
 
+/// One direction of the SPD as a worker reads it.
+@safe
+struct PolicyView {
+    let v4: UnsafeMutableRawPointer?
+    let v6: UnsafeMutableRawPointer?
+    let entries: FixedArrayView<PolicyEntry>
+    let counters: PolicyCounters.Side
+
+    init(_ classifier: PolicyClassifier, _ counters: PolicyCounters.Side) {
+        unsafe v4 = unsafe classifier.v4
+        unsafe v6 = unsafe classifier.v6
+        entries = classifier.entries.unownedView
+        self.counters = counters
+    }
+}
+
 /// The policy pass: asks a classifier about the packets of a list that need a verdict, all at once.
 ///
-/// List them by `append`, then `classify`; entry `i` of the result is the verdict on the `i`-th of them.
+/// List them by `append`, then `classify`; entry `i` of the result is the verdict on the `i`-th of them. Neighbours
+/// that no policy can tell apart are asked about, and counted, once: traffic comes in runs.
 @safe
 struct PolicyLookup: ~Copyable {
     /// Positions in the list of the packets that are asked about.
     let positions: FixedArray<UInt32>
     private let verdicts: FixedArray<UInt32>
-    private let keys: FixedArray<UnsafePointer<cdpdk_flow_key>?>
     private let results: FixedArray<UInt32>
+    /// Where each run begins, and the octets of all packets before it. One more than there are runs.
+    private let starts: FixedArray<UInt32>
+    private let octets: FixedArray<UInt64>
+    private let keys: FixedArray<UnsafePointer<cdpdk_flow_key>?>
+    private let keys6: FixedArray<UnsafePointer<cdpdk_flow_key6>?>
+    /// Of a list of both families: a family's results, and the runs that they are of.
+    private let partial: FixedArray<UInt32>
+    private let runs: FixedArray<UInt32>
+    private let runs6: FixedArray<UInt32>
     private(set) var count = 0
 
     init(capacity: Int) {
         positions = FixedArray(repeating: 0, count: capacity)
         verdicts = FixedArray(repeating: 0, count: capacity)
-        unsafe keys = FixedArray(repeating: nil, count: capacity)
         results = FixedArray(repeating: 0, count: capacity)
+        starts = FixedArray(repeating: 0, count: capacity + 1)
+        octets = FixedArray(repeating: 0, count: capacity + 1)
+        unsafe keys = FixedArray(repeating: nil, count: capacity)
+        unsafe keys6 = FixedArray(repeating: nil, count: capacity)
+        partial = FixedArray(repeating: 0, count: capacity)
+        runs = FixedArray(repeating: 0, count: capacity)
+        runs6 = FixedArray(repeating: 0, count: capacity)
     }
 
     mutating func removeAll() { count = 0 }
@@ -32,28 +63,135 @@ struct PolicyLookup: ~Copyable {
     @inline(__always)
     mutating func verdict(_ index: Int) -> PolicyResult { PolicyResult(rawValue: verdicts[index]) }
 
-    /// Asks about all that were added.
-    ///
-    /// Neighbours that no policy can tell apart are asked about once: traffic comes in runs.
+    /// Asks about all that were added, and counts. What a tunnel of another worker covers is counted there.
     @inline(__always)
-    mutating func classify(_ list: borrowing PacketSlots, _ classifier: UnsafeMutableRawPointer) {
+    mutating func classify(
+        _ list: borrowing PacketSlots, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>, worker: Int?
+    ) {
+        let distinct = list.count6 == 0 ? ask(list, policies) : askBoth(list, policies)
+        count(distinct, policies, tunnels, worker: worker)
+        var index = 0
+        while index < count {
+            verdicts[index] = results[Int(verdicts[index])]
+            index &+= 1
+        }
+    }
+
+    /// Asks about IPv4 packets; returns how many runs there are.
+    @inline(__always)
+    private mutating func ask(_ list: borrowing PacketSlots, _ policies: PolicyView) -> Int {
         var distinct = 0
+        var total: UInt64 = 0
         var index = 0
         while index < count {
             let slot = Int(positions[index])
             if index == 0 || !list[slot].hasSameKey(as: list[Int(positions[index &- 1])]) {
                 unsafe keys[distinct] = unsafe list.unsafeKey(slot)
+                begin(distinct, index, total)
                 distinct &+= 1
             }
+            total &+= UInt64(truncatingIfNeeded: list[slot].ip.count)
             verdicts[index] = UInt32(truncatingIfNeeded: distinct &- 1)
             index &+= 1
         }
+        begin(distinct, count, total)
+        unsafe PolicyLookup.classify(policies.v4, keys, results, distinct)
+        return distinct
+    }
+
+    @inline(__always)
+    private mutating func begin(_ run: Int, _ index: Int, _ octets: UInt64) {
+        starts[run] = UInt32(truncatingIfNeeded: index)
+        self.octets[run] = octets
+    }
+
+    @inline(__always)
+    private static func classify(
+        _ classifier: UnsafeMutableRawPointer?, _ keys: borrowing FixedArray<UnsafePointer<cdpdk_flow_key>?>,
+        _ results: borrowing FixedArray<UInt32>, _ count: Int
+    ) {
+        guard let classifier = unsafe classifier else { return clear(results, count) }
         unsafe cdpdk_classify(
-            classifier, keys.unsafePointer(at: 0), results.unsafePointer(at: 0), UInt32(truncatingIfNeeded: distinct))
-        index = 0
+            classifier, keys.unsafePointer(at: 0), results.unsafePointer(at: 0), UInt32(truncatingIfNeeded: count))
+    }
+
+    @inline(never)
+    private static func clear(_ results: borrowing FixedArray<UInt32>, _ count: Int) {
+        for index in 0..<count { results[index] = 0 }
+    }
+
+    /// The same for a list of both families: a classifier for each.
+    @inline(never)
+    private mutating func askBoth(_ list: borrowing PacketSlots, _ policies: PolicyView) -> Int {
+        var distinct = 0, distinct4 = 0, distinct6 = 0
+        var total: UInt64 = 0
+        var index = 0
         while index < count {
-            verdicts[index] = results[Int(verdicts[index])]
+            let slot = Int(positions[index])
+            if index == 0 || !list.haveSameKey(slot, Int(positions[index &- 1])) {
+                if list[slot].isIPv6 {
+                    unsafe keys6[distinct6] = unsafe list.unsafeKey6(slot)
+                    runs6[distinct6] = UInt32(truncatingIfNeeded: distinct)
+                    distinct6 &+= 1
+                } else {
+                    unsafe keys[distinct4] = unsafe list.unsafeKey(slot)
+                    runs[distinct4] = UInt32(truncatingIfNeeded: distinct)
+                    distinct4 &+= 1
+                }
+                begin(distinct, index, total)
+                distinct &+= 1
+            }
+            total &+= UInt64(truncatingIfNeeded: list[slot].ip.count)
+            verdicts[index] = UInt32(truncatingIfNeeded: distinct &- 1)
             index &+= 1
+        }
+        begin(distinct, count, total)
+        if distinct4 > 0 {
+            unsafe PolicyLookup.classify(policies.v4, keys, partial, distinct4)
+            PolicyLookup.scatter(partial, runs, distinct4, results)
+        }
+        if distinct6 > 0 {
+            if let classifier = unsafe policies.v6 {
+                unsafe cdpdk_classify6(
+                    classifier, keys6.unsafePointer(at: 0), partial.unsafePointer(at: 0),
+                    UInt32(truncatingIfNeeded: distinct6))
+            } else {
+                PolicyLookup.clear(partial, distinct6)
+            }
+            PolicyLookup.scatter(partial, runs6, distinct6, results)
+        }
+        return distinct
+    }
+
+    private static func scatter(
+        _ partial: borrowing FixedArray<UInt32>, _ runs: borrowing FixedArray<UInt32>, _ count: Int,
+        _ results: borrowing FixedArray<UInt32>
+    ) {
+        var index = 0
+        while index < count {
+            results[Int(runs[index])] = partial[index]
+            index &+= 1
+        }
+    }
+
+    /// Puts what results stand for in their place, and counts each run for its policy.
+    @inline(__always)
+    private mutating func count(
+        _ distinct: Int, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>, worker: Int?
+    ) {
+        var run = 0
+        while run < distinct {
+            let entry = policies.entries[Int(results[run])]
+            results[run] = entry.result.rawValue
+            // Whoever owns the tunnel's SAs asks again.
+            let isOthers =
+                worker.map { entry.result.action == .protect && Int(tunnels[entry.result.tunnel].owner) != $0 } ?? false
+            if !isOthers {
+                policies.counters.add(
+                    packets: UInt64(starts[run &+ 1] &- starts[run]), octets: octets[run &+ 1] &- octets[run],
+                    to: entry.policy)
+            }
+            run &+= 1
         }
     }
 }

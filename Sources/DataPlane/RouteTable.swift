@@ -30,6 +30,8 @@ struct RouteEntry: BitwiseCopyable {
 @safe
 final class RouteTable: @unchecked Sendable {
     let fib: UnsafeMutableRawPointer
+    /// Nil for a site without IPv6.
+    let fib6: UnsafeMutableRawPointer?
     let entries: FixedArray<RouteEntry>
     /// Neighbours that routes and tunnels point at, in the order of their indices.
     let pinned: [NeighborKey]
@@ -43,10 +45,20 @@ final class RouteTable: @unchecked Sendable {
         nextHops = topology.tunnels.map { plan.nextHop(towards: $0.remoteAddress) }
         pinned = plan.pinned
         entries = FixedArray(routes.entries)
-        unsafe fib = try unsafe routes.makeFIB(name: name)
+        let fib = try unsafe routes.makeFIB(name: name)
+        do throws(DataPlaneError) {
+            unsafe fib6 = try unsafe routes.makeFIB6(name: name)
+        } catch {
+            unsafe cdpdk_fib_free(fib)
+            throw error
+        }
+        unsafe self.fib = unsafe fib
     }
 
-    deinit { unsafe cdpdk_fib_free(fib) }
+    deinit {
+        unsafe cdpdk_fib_free(fib)
+        if let fib6 = unsafe fib6 { unsafe cdpdk_fib6_free(fib6) }
+    }
 
     /// What of a topology decides what is in it.
     struct Basis: Equatable {
@@ -62,44 +74,6 @@ final class RouteTable: @unchecked Sendable {
             neighbors = topology.neighbors
             remotes = topology.tunnels.map(\.remoteAddress)
             subnets = topology.tunnels.map(\.remoteSubnets)
-        }
-    }
-}
-
-/// The SPD: a classifier for each direction.
-@safe
-final class PolicyTable: @unchecked Sendable {
-    let outbound: UnsafeMutableRawPointer
-    let inbound: UnsafeMutableRawPointer
-
-    /// `name` must be unique among the tables that live.
-    init(_ topology: Topology, name: String) throws(DataPlaneError) {
-        let plan = PolicyPlan(topology)
-        let outbound = try unsafe plan.classifier(.outbound, name: name)
-        do throws(DataPlaneError) {
-            unsafe inbound = try unsafe plan.classifier(.inbound, name: name)
-        } catch {
-            unsafe cdpdk_classifier_free(outbound)
-            throw error
-        }
-        unsafe self.outbound = unsafe outbound
-    }
-
-    deinit {
-        unsafe cdpdk_classifier_free(outbound)
-        unsafe cdpdk_classifier_free(inbound)
-    }
-
-    /// What of a topology decides what is in it.
-    struct Basis: Equatable {
-        let policies: [Policy]
-        let local: [[IPPrefix]]
-        let remote: [[IPPrefix]]
-
-        init(_ topology: Topology) {
-            policies = topology.policies
-            local = topology.tunnels.map(\.localSubnets)
-            remote = topology.tunnels.map(\.remoteSubnets)
         }
     }
 }

@@ -1,4 +1,5 @@
 import CDPDK
+import IPsec
 import Wire
 
 /// A port that runs.
@@ -14,7 +15,7 @@ public struct StartedPort: Sendable {
     /// Receive queues; workers beyond their number poll none of this port.
     public let rxQueues: Int
     /// What the device can't do of what was asked; for the operator, not failures.
-    public let notes: [String]
+    public private(set) var notes: [String]
 
     static let descriptors: UInt16 = 1024
 
@@ -56,15 +57,26 @@ public struct StartedPort: Sendable {
         let own = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) }
         self.mac = mac ?? own ?? .broadcast
         rxQueues = unsafe Int(state.rx_queues)
-        var notes: [String] = []
+        notes = []
         if unsafe state.mtu_error != 0 {
             notes.append("\(driver) can't set an MTU of \(port.mtuOctets) octets; its own holds")
         }
         if unsafe rxQueues > 1 && !state.rss {
             notes.append("\(driver) has \(rxQueues) receive queues and no RSS; it spreads packets its own way")
         }
+        if let note = joinGroups(port) { notes.append(note) }
         if rxQueues < workers { notes.append("\(driver) has \(rxQueues) receive queue(s) for \(workers) workers") }
-        self.notes = notes
+    }
+
+    /// Makes the device take what neighbours send to find our IPv6 addresses (RFC 4861 section 7.2.1). Returns what it
+    /// can't do of that, for the operator; nil when nothing is wanting.
+    ///
+    /// Switches are not told (MLD, RFC 3810): one that snoops must flood these groups, as all do for who is silent.
+    func joinGroups(_ port: Topology.Port) -> String? {
+        var groups = port.multicastGroups(mac: mac).map(\.rawValue)
+        guard !groups.isEmpty else { return nil }
+        let error = unsafe cdpdk_port_join(id, &groups, UInt32(groups.count))
+        return error == 0 ? nil : "\(driver) can't join multicast groups; neighbours may not find its IPv6 addresses"
     }
 
     /// Whether its link is up; true where the driver can't tell.

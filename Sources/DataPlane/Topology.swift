@@ -4,8 +4,12 @@ import Wire
 
 /// What the data plane must know of a site: ports, ways, tunnels, policies. Checked by whoever made it.
 public struct Topology: Sendable {
-    /// Which side of the protection boundary a port is on (RFC 4301 section 3.1).
-    public enum Role: String, Sendable { case protected, unprotected }
+    /// What the port to the kernel is called.
+    public static let puntName = "punt"
+
+    /// Which side of the protection boundary a port is on (RFC 4301 section 3.1). One of role `punt` is on neither: it
+    /// leads to the kernel of this host, for what the gateway does not answer itself, IKE above all.
+    public enum Role: String, Sendable { case protected, unprotected, punt }
 
     /// A port.
     public struct Port: Equatable, Sendable {
@@ -132,6 +136,8 @@ public struct Topology: Sendable {
         public var remoteAddress: IPAddress
         /// UDP port of the peer, where ESP travels in UDP (RFC 3948).
         public var remotePort: UInt16 = 4500
+        /// Whether the peer was found elsewhere than the site says.
+        public var peerHasMoved = false
         /// Inner addresses on this side.
         public var localSubnets: [IPPrefix]
         /// Inner addresses on the peer's side.
@@ -179,19 +185,19 @@ public struct Topology: Sendable {
     public var tunnels: [Tunnel]
     /// Policies in front of the tunnels' own selectors, in the order they were written.
     public var policies: [Policy]
-    /// A port to the kernel for what the gateway does not answer itself, IKE above all; nil: there is none.
-    public var puntDevice: String?
+    /// What the port to the kernel gets in a second at most.
+    public var puntRatePacketsPerSecond: Int
 
     /// A topology.
     public init(
         ports: [Port], routes: [Route], neighbors: [Neighbor], tunnels: [Tunnel], policies: [Policy],
-        puntDevice: String? = nil
+        puntRatePacketsPerSecond: Int = 1000
     ) {
         self.ports = ports
         self.routes = routes
         self.neighbors = neighbors
         self.tunnels = tunnels
         self.policies = policies
-        self.puntDevice = puntDevice
+        self.puntRatePacketsPerSecond = puntRatePacketsPerSecond
     }
 }

@@ -16,22 +16,31 @@ extension Worker {
         let routing = unsafe UnsafeRawPointer(Unmanaged.passUnretained(tables.routing).toOpaque())
         tablesAddress = address
         unsafe fib = tables.routing.fib
-        unsafe outboundPolicies = tables.policies.outbound
-        unsafe inboundPolicies = tables.policies.inbound
+        unsafe fib6 = tables.routing.fib6
+        let counters = tables.policies.counters(of: index)
+        outboundPolicies = PolicyView(tables.policies.outbound, counters.outbound)
+        inboundPolicies = PolicyView(tables.policies.inbound, counters.inbound)
         routes = tables.routing.entries.unownedView
         tunnels = tables.tunnels.unownedView
         selectors = tables.selectors.unownedView
+        tunnels6 = tables.tunnels6.unownedView
+        selectors6 = tables.selectors6.unownedView
         sad = SADView(slots: tables.associations.unownedView)
+        authentications = SADView(slots: tables.authentications.unownedView)
+        own6 = tables.own6.unownedView
+        peers = tables.peers.unownedView
+        outboundSPIs = tables.outboundSPIs.unownedView
+        hasTransport = tables.hasTransport
+        takesDatagrams = tables.takesDatagrams
         ownFilter = tables.ownFilter
-        for (index, port) in tables.topology.ports.enumerated() {
-            ports[index].localServices = port.localServices
-            ports[index].address = port.addresses.first?.address.v4Number ?? 0
-        }
+        ownFilter6 = tables.ownFilter6
+        for (index, port) in tables.topology.ports.enumerated() { ports[index].take(port) }
         if unsafe routing != self.routing {
             unsafe self.routing = unsafe routing
             moveNeighbors(tables)
         }
         keepAhead()
+        movePeers()
         block.adopted(tables.generation, ticks: rte_rdtsc() - begun)
     }
 
@@ -42,9 +51,8 @@ extension Worker {
         for index in 0..<neighbors.count {
             var entry = neighbors.entries[index]
             guard entry.state != .free, Int(entry.port) < ports.count else { continue }
-            let key = NeighborKey(port: entry.port, address: entry.address)
             // One that nobody needs may find no place among thousands; who waits for it is dropped below.
-            guard entry.isUsable || entry.waiting > 0, let place = next.findOrInsert(key) else { continue }
+            guard entry.isUsable || entry.waiting > 0, let place = next.findOrInsert(entry.key) else { continue }
             if entry.state == .permanent { (entry.state, entry.dueAt) = (.reachable, now) }
             next.entries[place] = entry
         }
@@ -52,7 +60,7 @@ extension Worker {
         heldCount = 0
         for index in 0..<count {
             let packet = held[index], old = neighbors.entries[packet.neighbor]
-            if let place = next.find(NeighborKey(port: old.port, address: old.address)) {
+            if let place = next.find(old.key) {
                 held[heldCount] = HeldPacket(mbuf: packet.mbuf, neighbor: place)
                 heldCount += 1
             } else {
@@ -73,7 +81,8 @@ extension Worker {
         var kept = 0
         for position in 0..<ahead.count {
             var packet = ahead[position]
-            let slot = sad.find(packet.frame.spi)
+            let slot =
+                packet.frame.isAuthentication ? authentications.find(packet.frame.spi) : sad.find(packet.frame.spi)
             if slot.association == packet.association {
                 packet.frame.tunnel = slot.tunnel
                 ahead[kept] = packet

@@ -10,16 +10,22 @@ import Wire
 /// An authentic packet that waits for its SA's ceiling, or behind one of its tunnel that does.
 struct AheadPacket: BitwiseCopyable {
     var frame: ReceivedESP
-    /// From the ESP header to the end of the ICV, the text in clear; or the inner packet.
+    /// The packet that came, its text in clear; or the inner packet.
     var bytes: PacketBytes
+    /// Where ESP begins in it; or where the inner packet did.
+    var offset: Int
+    /// Its sequence number.
+    var number: UInt64
     var association: InboundAssociationReference
     /// When it came, in clock ticks.
     var since: UInt64
     /// Whether its SA has taken it, and it only keeps its place behind others.
     var isAccepted: Bool
+    /// Whether it came from elsewhere than its SA's peer.
+    var sourceDiffers: Bool
 
     /// Whether it need not wait any longer on its own account.
-    var isReady: Bool { isAccepted || association.with { $0.reaches(UInt64(bytes.uint32(at: 4))) } }
+    var isReady: Bool { isAccepted || association.with { $0.reaches(number) } }
 }
 
 /// Those that wait, oldest first, in a ring.
@@ -97,8 +103,9 @@ extension Worker {
         }
         ahead.append(
             AheadPacket(
-                frame: frame, bytes: packet.bytes, association: packet.reference, since: now,
-                isAccepted: packet.failure == nil))
+                frame: frame, bytes: packet.bytes, offset: packet.offset, number: packet.number,
+                association: packet.reference, since: now, isAccepted: packet.failure == nil,
+                sourceDiffers: packet.sourceDiffers))
     }
 
     /// Passes on those whose ceiling has been raised, oldest first; the first that can't go keeps back all behind it.
@@ -110,14 +117,20 @@ extension Worker {
             let packet = ahead.removeFirst()
             taken += 1
             if packet.isAccepted {
-                if let refused = admit(packet.bytes, packet.frame) { drop(packet.frame.mbuf, refused) }
+                if let refused = admit(packet.bytes, at: packet.offset, packet.frame) {
+                    drop(packet.frame.mbuf, refused)
+                }
                 continue
             }
             received[0] = packet.frame
-            inbound.append(bytes: packet.bytes, association: packet.association, tag: 0)
-            inbound.finishOpened()
+            inbound.append(
+                opened: packet.bytes, start: packet.offset, number: packet.number, association: packet.association,
+                tag: 0, sourceDiffers: packet.sourceDiffers)
+            inbound.finishOpened(now: now)
             let opened = inbound[0]
-            if let refused = opened.failure ?? admit(opened.bytes, packet.frame) { drop(packet.frame.mbuf, refused) }
+            if let refused = opened.failure ?? admit(opened.bytes, at: opened.offset, packet.frame) {
+                drop(packet.frame.mbuf, refused)
+            }
             inbound.removeAll()
             // The last one of its SA lets it go on; looked for only where that can be.
             if ahead.count == 0 || ahead[0].association != packet.association { settle(packet.association) }

@@ -9,22 +9,29 @@ import Wire
 /// What is remembered of an ESP packet while it is in the inbound burst.
 struct ReceivedESP: BitwiseCopyable {
     var mbuf: Mbuf
-    /// Where the inner packet starts in the buffer.
-    var payload: UInt32
+    /// Where the IP packet that it came in starts in the buffer.
+    var outer: UInt32
     var spi: UInt32
     /// Index of the tunnel whose selectors hold for the inner packet.
     var tunnel: UInt32
     var port: UInt16
     /// Of the outer header.
     var typeOfService: UInt8
+    /// Whether it is AH and not ESP.
+    var isAuthentication: Bool
 }
 
 extension Worker {
     /// Puts a packet into the inbound burst or the clear-text list.
     @inline(__always)
     mutating func sortOutside(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
-        if ip.uint8(at: IPv4Header.Offset.ipProtocol) == IPProtocol.esp {
+        let ipProtocol = ip.uint8(at: IPv4Header.Offset.ipProtocol)
+        if ipProtocol == IPProtocol.esp {
             receiveESP(mbuf, ip, port)
+        } else if ipProtocol == IPProtocol.ah {
+            receiveAH(mbuf, ip, port)
+        } else if ipProtocol == IPProtocol.udp && takesDatagrams && receiveDatagram(mbuf, ip, port) {
+            return
         } else {
             outside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: UInt16(truncatingIfNeeded: port)))
         }
@@ -35,40 +42,71 @@ extension Worker {
     private mutating func receiveESP(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
         let start = Int(ip.uint8(at: 0) & 0x0f) &* 4
         guard let header = IPv4Header(ip), !header.isFragment, start &+ ESPHeader.headerOctets <= ip.count else {
-            return refuseESP(mbuf, ip, port)
+            return refuse(mbuf, ip, port)
         }
-        let slot = sad.find(ip.uint32(at: start))
-        guard let association = slot.association else { return refuseESP(mbuf, ip, port) }
-        let (local, remote, owner) = association.with { ($0.local, $0.remote, Int($0.owner)) }
-        guard header.destination == local else { return refuseESP(mbuf, ip, port) }
-        guard header.source == remote else { return drop(mbuf, .tunnelAddressMismatch) }
-        guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
-        received[inbound.count] = ReceivedESP(
-            mbuf: mbuf,
-            payload: UInt32(truncatingIfNeeded: mbuf.offset &+ start &+ ESPHeader.headerOctets &+ ESPHeader.ivOctets),
-            spi: slot.spi, tunnel: slot.tunnel, port: UInt16(truncatingIfNeeded: port),
-            typeOfService: header.typeOfService)
-        inbound.append(bytes: ip.dropFirst(start), association: association, tag: inbound.count)
+        take(mbuf, header, start, sad.find(ip.uint32(at: start)), isAuthentication: false, port)
     }
 
-    /// ESP that is for none of our SAs: for us and wrong, or on its way elsewhere and so clear text to us.
+    /// The same for AH (RFC 4302 section 2), whose SPI comes after four octets.
     @inline(never)
-    private mutating func refuseESP(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
-        guard let header = IPv4Header(ip), isOwn(header.destination) else {
+    private mutating func receiveAH(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
+        let start = Int(ip.uint8(at: 0) & 0x0f) &* 4
+        guard let header = IPv4Header(ip), !header.isFragment, start &+ AHHeader.fixedOctets <= ip.count
+        else { return refuse(mbuf, ip, port) }
+        take(mbuf, header, start, authentications.find(ip.uint32(at: start &+ 4)), isAuthentication: true, port)
+    }
+
+    @inline(__always)
+    private mutating func take(
+        _ mbuf: Mbuf, _ header: IPv4Header, _ start: Int, _ slot: SADSlot, isAuthentication: Bool, _ port: Int
+    ) {
+        guard let association = slot.association else { return refuse(mbuf, header.bytes, port) }
+        let (isDestination, isSource, owner) = association.with {
+            ($0.isDestination(of: header), $0.isSource(of: header), Int($0.owner))
+        }
+        guard isDestination else { return refuse(mbuf, header.bytes, port) }
+        guard isSource else { return drop(mbuf, .tunnelAddressMismatch) }
+        guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
+        received[inbound.count] = ReceivedESP(
+            mbuf: mbuf, outer: UInt32(truncatingIfNeeded: mbuf.offset), spi: slot.spi, tunnel: slot.tunnel,
+            port: UInt16(truncatingIfNeeded: port), typeOfService: header.typeOfService,
+            isAuthentication: isAuthentication)
+        inbound.append(packet: header.bytes, start: start, association: association, tag: inbound.count)
+    }
+
+    /// A UDP datagram from the unprotected side. False when it is clear text like any other.
+    @inline(never)
+    private mutating func receiveDatagram(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) -> Bool {
+        guard let header = IPv4Header(ip), isOwn(header.destination) else { return false }
+        guard !header.isFragment else {
+            gather(mbuf, port)
+            return true
+        }
+        return takeDatagram(mbuf, ip, header.headerLength, port)
+    }
+
+    /// ESP or AH that is for none of our SAs: for us and wrong, or on its way elsewhere and so clear text to us.
+    @inline(never)
+    private mutating func refuse(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
+        guard let header = IPv4Header(ip) else { return drop(mbuf, .malformed) }
+        let isForUs = isOwn(header.destination)
+        if header.isFragment && (isForUs || hasTransport) { return gather(mbuf, port) }
+        guard isForUs else {
             return outside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: UInt16(truncatingIfNeeded: port)))
         }
-        if header.isFragment { return drop(mbuf, .reassemblyFailed) }
-        if ip.count < header.headerLength + ESPHeader.headerOctets { return drop(mbuf, .malformed) }
-        drop(mbuf, .unknownSPI)
+        let isESP = header.ipProtocol == IPProtocol.esp
+        let needed = isESP ? ESPHeader.headerOctets : AHHeader.fixedOctets
+        drop(mbuf, ip.count < header.headerLength + needed ? .malformed : .unknownSPI)
     }
 
     /// Opens the inbound burst and passes what is authentic and allowed on to the inside.
     @inline(__always)
     mutating func openInbound() {
         inbound.prepare()
+        inbound.resynchronize(&crypto)
         crypto.submit(inbound)
         _ = crypto.collect()
-        inbound.finish()
+        inbound.finish(now: now)
         admitInbound()
     }
 
@@ -79,11 +117,12 @@ extension Worker {
         while index < inbound.count {
             let packet = inbound[index]
             let frame = received[packet.tag]
+            if packet.movesPeer { tellPeerMoved(packet, frame) }
             if let failure = packet.failure {
                 if failure == .ahead { hold(packet, frame) } else { drop(frame.mbuf, failure) }
             } else if ahead.count > 0 && ahead.holds(tunnel: frame.tunnel) {
                 hold(packet, frame)
-            } else if let refused = admit(packet.bytes, frame) {
+            } else if let refused = admit(packet.bytes, at: packet.offset, frame) {
                 drop(frame.mbuf, refused)
             }
             index &+= 1
@@ -91,11 +130,18 @@ extension Worker {
         inbound.removeAll()
     }
 
+    /// Passes an opened packet on to the inside, or says why not. `offset` is where `bytes` begin in the packet as it
+    /// came.
+    @inline(__always)
+    mutating func admit(_ bytes: PacketBytes, at offset: Int, _ frame: ReceivedESP) -> DropReason? {
+        bytes.uint8(at: 0) >> 4 == 6 ? admit6(bytes, at: offset, frame) : admit4(bytes, at: offset, frame)
+    }
+
     /// 1. Is it an IPv4 packet? What is behind it is padding for traffic flow confidentiality (RFC 4303 2.7).
     /// 2. The outer congestion mark (RFC 6040 4.2).
     /// 3. Is it what its SA is for (RFC 4301 5.2, step 4)?
     @inline(__always)
-    mutating func admit(_ bytes: PacketBytes, _ frame: ReceivedESP) -> DropReason? {
+    private mutating func admit4(_ bytes: PacketBytes, at offset: Int, _ frame: ReceivedESP) -> DropReason? {
         guard let header = IPv4Header(bytes), header.isWellFormed else { return .malformed }
         guard !isMartian(header) else { return .martian }
         if (frame.typeOfService ^ header.typeOfService) & 3 != 0 && !Worker.combineECN(header, frame.typeOfService & 3)
@@ -105,24 +151,32 @@ extension Worker {
         let tunnel = tunnels[Int(frame.tunnel)]
         guard allows(tunnel, header) else { return .selectorMismatch }
         let ip = bytes.prefix(header.totalLength)
-        frame.mbuf.setPacket(offset: Int(frame.payload), length: ip.count)
+        if tunnel.flags.contains(.clampsMSS) { Worker.clampSegments(ip, innerMTU: Int(tunnel.innerMTU)) }
+        frame.mbuf.setPacket(offset: Int(frame.outer) &+ offset, length: ip.count)
         var slot = PacketSlot(mbuf: frame.mbuf, ip: ip, ingress: frame.port)
         slot.tunnel = frame.tunnel
         inside.append(slot)
         return nil
     }
 
-    /// RFC 6040 4.2, figure 4. False when the outer mark says congestion and the inner packet can't carry that.
+    /// Leaves the outer header's mark in the inner one. False when that can't be.
     @inline(never)
     private static func combineECN(_ inner: IPv4Header, _ outer: UInt8) -> Bool {
-        switch (inner.typeOfService & 3, outer) {
-        case (0, 3): return false
-        case (0, _): return true
-        case (_, 3): inner.setECN(3)
-        case (2, 1): inner.setECN(1)
-        default: break
-        }
+        guard let combined = combinedECN(inner: inner.typeOfService & 3, outer: outer) else { return false }
+        if combined != inner.typeOfService & 3 { inner.setECN(combined) }
         return true
+    }
+
+    /// RFC 6040 4.2, figure 4. Nil when the outer mark says congestion and the inner packet can't carry that.
+    @inline(__always)
+    static func combinedECN(inner: UInt8, outer: UInt8) -> UInt8? {
+        switch (inner, outer) {
+        case (0, 3): nil
+        case (0, _): 0
+        case (_, 3): 3
+        case (2, 1): 1
+        default: inner
+        }
     }
 
     /// Seen from outside: source in the remote subnets, destination in the local ones.
@@ -152,15 +206,17 @@ extension Worker {
             policies.append(index)
             index &+= 1
         }
-        unsafe policies.classify(outside, inboundPolicies)
+        policies.classify(outside, inboundPolicies, tunnels, worker: nil)
         index = 0
         while index < outside.count {
             let slot = outside[index]
             switch policies.verdict(index).action {
+            case .bypass where slot.isIPv6: inside.append(slot, key: outside.key6(index))
             case .bypass: inside.append(slot)
             case .discard: drop(slot.mbuf, .policyDiscard)
-            case .protect: drop(slot.mbuf, .unprotected)
-            case nil: serveOutside(slot)
+            case .protect: if !learnPathMTU(slot) { drop(slot.mbuf, .unprotected) }
+            case nil where learnPathMTU(slot): break
+            case nil: if slot.isIPv6 { serveOutside6(slot) } else { serveOutside(slot) }
             }
             index &+= 1
         }

@@ -9,10 +9,14 @@ extension Worker {
     /// through the route table and the SPD like any packet.
     @inline(never)
     mutating func deliver(_ slot: PacketSlot, _ route: RouteEntry) {
-        guard ports[Int(route.port)].localServices, Worker.isEchoRequest(slot) else {
-            return drop(slot.mbuf, .noPolicy)
+        guard ports[Int(route.port)].localServices,
+            slot.isIPv6 ? Worker.isEchoRequest6(slot) : Worker.isEchoRequest(slot)
+        else { return punt(slot.mbuf, slot.ip) }
+        if slot.isIPv6 {
+            answerEcho6(slot, answersPort: PacketSlot.noPort)
+        } else {
+            answerEcho(slot, answersPort: PacketSlot.noPort)
         }
-        answerEcho(slot, answersPort: PacketSlot.noPort)
     }
 
     /// Clear text from the unprotected side that no policy covers: echo for the port's own address, and nothing else.
@@ -57,7 +61,7 @@ extension Worker {
     }
 
     /// Gives a packet of our own to the next pass.
-    private mutating func originate(_ mbuf: Mbuf, _ ip: PacketBytes, answersPort: UInt16) {
+    mutating func originate(_ mbuf: Mbuf, _ ip: PacketBytes, answersPort: UInt16) {
         block.add(1, to: .originated)
         // Another worker that gets it must know that it is ours.
         mbuf.port = Mbuf.originatedPort

@@ -11,12 +11,12 @@ extension Worker {
         block.add(frames.count, to: .rxPackets, port: port)
         var octets = 0
         var index = 0
-        let isProtected = ports[port].isProtected
+        let isProtected = ports[port].isProtected, shortType = ports[port].shortType
         while index < frames.count {
             if index &+ 4 < frames.count { frames[index &+ 4].prefetchPacket() }
             let mbuf = frames[index]
             octets &+= mbuf.length
-            if let ip = accept(mbuf, port) {
+            if let ip = accept(mbuf, port, shortType) {
                 if isProtected {
                     inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: UInt16(truncatingIfNeeded: port)))
                 } else {
@@ -31,7 +31,7 @@ extension Worker {
     /// The IPv4 packet of a frame, with its buffer holding nothing else; nil when the frame was something else or bad,
     /// and has been dealt with.
     @inline(__always)
-    private mutating func accept(_ mbuf: Mbuf, _ port: Int) -> PacketBytes? {
+    private mutating func accept(_ mbuf: Mbuf, _ port: Int, _ shortType: UInt32) -> PacketBytes? {
         if mbuf.isChained && !mbuf.linearize() {
             drop(mbuf, .noBuffers)
             return nil
@@ -40,10 +40,15 @@ extension Worker {
             drop(mbuf, .malformed)
             return nil
         }
-        guard ethernet.etherType == EtherType.ipv4 else {
+        guard UInt32(ethernet.etherType) == shortType else {
             receiveOther(mbuf, ethernet, port)
             return nil
         }
+        return acceptIPv4(mbuf, ethernet, port)
+    }
+
+    @inline(__always)
+    mutating func acceptIPv4(_ mbuf: Mbuf, _ ethernet: EthernetHeader, _ port: Int) -> PacketBytes? {
         guard let header = IPv4Header(ethernet.payload), header.isWellFormed else {
             drop(mbuf, .malformed)
             return nil
@@ -62,7 +67,7 @@ extension Worker {
     }
 
     @inline(__always)
-    private mutating func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
+    mutating func isForUs(_ destination: MACAddress, _ port: Int) -> Bool {
         (destination.rawValue ^ ports[port].mac) & macMask == 0 || destination == .broadcast
     }
 
@@ -89,26 +94,23 @@ extension Worker {
         return routes[Int(hop)]
     }
 
-    @inline(never)
-    private mutating func receiveOther(_ mbuf: Mbuf, _ ethernet: EthernetHeader, _ port: Int) {
-        guard ethernet.etherType == EtherType.arp else { return drop(mbuf, .unsupportedEthertype) }
-        guard let packet = ARPPacket(ethernet.payload), packet.isIPv4OverEthernet else { return drop(mbuf, .malformed) }
-        guard isForUs(ethernet.destination, port) else { return drop(mbuf, .notForUs) }
-        // All workers must learn what it says: it starts its round at the first of them.
-        if index == 0 { receiveARP(mbuf, port) } else { hand(mbuf, to: rings[0].arp) }
-    }
-
     /// Takes what other workers passed on.
     @inline(never)
     mutating func takeHandoffs() {
         frames.dequeue(rings[index].inside, limit: Worker.burst)
-        takeEach { worker, mbuf, ip, port in worker.inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: port)) }
+        takeEach { worker, mbuf, ip, port in
+            guard ip.uint8(at: 0) >> 4 == 4 else { return worker.takeInside6(mbuf, ip, port) }
+            worker.inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: port))
+        }
         frames.dequeue(rings[index].outside, limit: Worker.burst)
-        takeEach { worker, mbuf, ip, port in worker.sortOutside(mbuf, ip, Int(port)) }
-        frames.dequeue(rings[index].arp, limit: Worker.burst)
+        takeEach { worker, mbuf, ip, port in
+            guard ip.uint8(at: 0) >> 4 == 4 else { return worker.sortOutside6(mbuf, ip, Int(port)) }
+            worker.sortOutside(mbuf, ip, Int(port))
+        }
+        frames.dequeue(rings[index].discovery, limit: Worker.burst)
         var taken = 0
         while taken < frames.count {
-            receiveARP(frames[taken], Int(portIndex(of: frames[taken])))
+            receiveDiscovery(frames[taken], Int(portIndex(of: frames[taken])))
             taken &+= 1
         }
     }

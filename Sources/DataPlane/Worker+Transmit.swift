@@ -44,15 +44,16 @@ extension Worker {
         let bytes = mbuf.bytes
         bytes.store(neighbors.entries[index].headerFirst, at: 0)
         bytes.store(neighbors.entries[index].headerSecond, at: 8)
-        bytes.store(EtherType.ipv4, at: 12)
+        bytes.store(neighbors.entries[index].etherType, at: 12)
         neighbors.entries[index].usedAt = now
         enqueue(mbuf, Int(neighbors.entries[index].port))
     }
 
-    /// Puts a frame into a port's queue. A full queue is offered to the port first; what then finds no place is
-    /// dropped.
+    /// Puts a frame into a port's queue, with the tag of the port's VLAN. A full queue is offered to the port first;
+    /// what then finds no place is dropped.
     @inline(__always)
     mutating func enqueue(_ mbuf: Mbuf, _ port: Int) {
+        if ports[port].vlan != 0 && !Worker.addTag(mbuf, ports[port].vlan) { return drop(mbuf, .noBuffers) }
         if queues[port].count == queues[port].capacity {
             send(port)
             if queues[port].count == queues[port].capacity { return drop(mbuf, .txFull) }
@@ -94,13 +95,15 @@ extension Worker {
         for index in 0..<heldCount { drop(held[index].mbuf, .neighborUnresolved) }
         heldCount = 0
         dropAhead(where: { _ in true })
+        fragments.giveUpAll()
+        dropLosses()
         if !keepingDropped { releaseDropped() }
         showInFlight()
     }
 
     /// Publishes how many packets the worker holds.
     mutating func showInFlight() {
-        var count = heldCount + ahead.count
+        var count = heldCount + ahead.count + fragments.held
         for port in 0..<ports.count { count += queues[port].count }
         block.set(count, .inFlight)
     }

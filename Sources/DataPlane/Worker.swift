@@ -1,8 +1,14 @@
 // A worker: one core, its queues of all ports, its SAs. A packet's way, in the order of the files:
 //
-//   Worker+Receive    Ethernet and IPv4 are checked; ARP goes to Worker+ARP; the rest to one of two sides
+//   Worker+Receive    Ethernet and IPv4 are checked; the rest goes to one of two sides
+//   Worker+Receive6   VLAN tags, and the same for IPv6
+//   Worker+ARP        what IPv4 neighbours say; of IPv6 ones: Worker+NeighborDiscovery; both: Worker+Neighbors
 //   Worker+Inbound    unprotected side: SAD, open, selectors; or clear text and the inbound SPD
 //   Worker+Outbound   protected side, and what was decrypted: route, outbound SPD, protect
+//   Worker+ESPInUDP   ESP behind a UDP header, and peers that move
+//   Worker+Sizes      packets that are cut, fragments that are put together
+//   Worker+PathMTU    routers' word on how large packets may be
+//   Worker+Punt       to the kernel and back
 //   Worker+Local      what is for the gateway itself, and ICMP errors
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
 //   Worker+Ahead      decrypted packets that wait until their number is on disk
@@ -26,11 +32,42 @@ struct WorkerPort: BitwiseCopyable {
     var txQueue: UInt16
     var polls: Bool
     var isProtected: Bool
+    var isPunt: Bool
     var localServices: Bool
-    var mac: UInt64
-    var mtu: Int
+    /// The VLAN that its frames are tagged with; 0 for untagged ones.
+    var vlan: UInt16
+    /// The type of frames that go the short way: IPv4's; on a port with a VLAN one that no frame has.
+    var shortType: UInt32
     /// Where its ICMP errors and ARP requests come from; 0 when it has no address.
     var address: UInt32
+    var mac: UInt64
+    var mtu: Int
+    /// Where its ICMPv6 errors come from, and its neighbour solicitations; 0 when it has none.
+    var address6: UInt128
+    var linkLocal: UInt128
+
+    init(_ port: WorkerPlan.Port, _ described: Topology.Port) {
+        id = port.id
+        rxQueue = port.rxQueue ?? 0
+        txQueue = port.txQueue
+        polls = port.rxQueue != nil
+        isProtected = described.role == .protected
+        isPunt = described.role == .punt
+        vlan = described.vlan ?? 0
+        shortType = described.vlan == nil ? UInt32(EtherType.ipv4) : .max
+        mac = port.mac.rawValue
+        mtu = described.mtuOctets
+        (localServices, address, address6, linkLocal) = (false, 0, 0, 0)
+        take(described)
+    }
+
+    /// Takes over what may change while it runs.
+    mutating func take(_ described: Topology.Port) {
+        localServices = described.localServices
+        address = described.addresses.compactMap(\.address.v4).first ?? 0
+        address6 = described.routedAddresses.first { $0.prefix.family == .v6 }?.address.rawValue ?? 0
+        linkLocal = described.linkLocalAddress(mac: MACAddress(rawValue: mac))?.rawValue ?? 0
+    }
 }
 
 /// One worker. Owned by the thread that polls it.
@@ -57,23 +94,37 @@ public struct Worker: ~Copyable {
     /// Keeps what bursts tell of SAs.
     let attention: AttentionMap
     let census: NeighborCensus
+    /// Index of the port to the kernel; `noPort` without.
+    let puntPort: Int
     let notices: NoticeRing
 
     // The tables of the moment, which the cell keeps until this worker says that it has others.
     var tablesAddress: UInt
     var fib: UnsafeMutableRawPointer
-    var outboundPolicies: UnsafeMutableRawPointer
-    var inboundPolicies: UnsafeMutableRawPointer
+    var fib6: UnsafeMutableRawPointer?
+    var outboundPolicies: PolicyView
+    var inboundPolicies: PolicyView
     var routes: FixedArrayView<RouteEntry>
     var tunnels: FixedArrayView<TunnelEntry>
     var selectors: FixedArrayView<AddressBlock>
+    var tunnels6: FixedArrayView<TunnelEntry6>
+    var selectors6: FixedArrayView<AddressBlock6>
+    /// Inbound SAs of ESP, and of AH.
     var sad: SADView
+    var authentications: SADView
+    var own6: FixedArrayView<OwnAddress6>
+    var peers: FixedArrayView<PeerEntry>
+    var outboundSPIs: FixedArrayView<OutboundSlot>
+    var hasTransport: Bool
+    /// Whether a UDP datagram from outside may be anything but clear text.
+    var takesDatagrams: Bool
     var ownFilter: UInt64
+    var ownFilter6: UInt64
     /// Which route table the neighbours' indices are of.
     var routing: UnsafeRawPointer
 
     var neighbors: NeighborTable
-    var crypto: SoftwareGCM
+    var crypto: SoftwareCrypto
     var outbound: OutboundBurst
     var inbound: InboundBurst
     /// Of the packets in `inbound`.
@@ -92,20 +143,34 @@ public struct Worker: ~Copyable {
     // Scratch of the lookup passes.
     let addresses: FixedArray<UInt32>
     let hops: FixedArray<UInt64>
-    /// Next hop of each packet in `outbound`.
-    let outboundHops: FixedArray<UInt32>
+    let addresses6: FixedArray<WireAddress6>
+    let hops6: FixedArray<UInt64>
+    let places6: FixedArray<UInt32>
+    /// Of the packets in `outbound`.
+    let sending: FixedArray<SendingESP>
+    /// What a packet was cut into.
+    var pieces: MbufList
+    /// Fragments of ESP that wait for the rest.
+    var fragments: FragmentTable
     var policies: PolicyLookup
 
     var now: UInt64 = 0
     var housekeepingAt: UInt64 = 0
+    /// Tenths of a second that the clock has shown, and when the next begins.
+    var tenth: UInt64 = 0
+    var tenthEnds: UInt64 = 0
+    var keepaliveTenth = 0
+    var pathMessages: TokenBucket
+    var puntedPackets: TokenBucket
     var echoAnswers: TokenBucket
     var errorMessages: TokenBucket
-    var arpAnswers: TokenBucket
-    var arpRequests: TokenBucket
+    /// Of ARP and neighbour discovery.
+    var neighborAnswers: TokenBucket
+    var neighborRequests: TokenBucket
 
     /// A worker that has seen nothing. Throws `.noCrypto`.
     public init(_ plan: WorkerPlan) throws(DataPlaneError) {
-        guard let crypto = SoftwareGCM() else { throw .noCrypto }
+        guard let crypto = SoftwareCrypto() else { throw .noCrypto }
         self.crypto = crypto
         index = plan.index
         workers = plan.rings.count
@@ -120,13 +185,25 @@ public struct Worker: ~Copyable {
         let tables = unsafe reference.takeUnretainedValue()
         tablesAddress = address
         unsafe fib = tables.routing.fib
-        unsafe outboundPolicies = tables.policies.outbound
-        unsafe inboundPolicies = tables.policies.inbound
+        unsafe fib6 = tables.routing.fib6
+        let counters = tables.policies.counters(of: plan.index)
+        outboundPolicies = PolicyView(tables.policies.outbound, counters.outbound)
+        inboundPolicies = PolicyView(tables.policies.inbound, counters.inbound)
         routes = tables.routing.entries.unownedView
         tunnels = tables.tunnels.unownedView
         selectors = tables.selectors.unownedView
+        tunnels6 = tables.tunnels6.unownedView
+        selectors6 = tables.selectors6.unownedView
         sad = SADView(slots: tables.associations.unownedView)
+        authentications = SADView(slots: tables.authentications.unownedView)
+        own6 = tables.own6.unownedView
+        peers = tables.peers.unownedView
+        outboundSPIs = tables.outboundSPIs.unownedView
+        hasTransport = tables.hasTransport
+        puntPort = tables.puntPort
+        takesDatagrams = tables.takesDatagrams
         ownFilter = tables.ownFilter
+        ownFilter6 = tables.ownFilter6
         unsafe routing = UnsafeRawPointer(Unmanaged.passUnretained(tables.routing).toOpaque())
         rings = FixedArray(plan.rings)
         switch plan.mode {
@@ -138,45 +215,59 @@ public struct Worker: ~Copyable {
 
         let capacity = Worker.passCapacity
         outbound = OutboundBurst(capacity: capacity, attention: plan.attention)
-        inbound = InboundBurst(capacity: capacity, attention: plan.attention)
+        inbound = InboundBurst(
+            capacity: capacity, attention: plan.attention, ticksPerSecond: plan.ticksPerSecond)
         frames = MbufList(capacity: Worker.burst)
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
-        dropped = MbufList(capacity: Worker.heldLimit + AheadList.limit + 4 * capacity)
+        dropped = MbufList(
+            capacity: Worker.heldLimit + AheadList.limit + FragmentTable.bufferLimit + 4 * capacity)
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
         received = FixedArray(unfilled: capacity)
         addresses = FixedArray(repeating: 0, count: capacity)
         hops = FixedArray(repeating: 0, count: capacity)
-        outboundHops = FixedArray(repeating: 0, count: capacity)
+        addresses6 = FixedArray(unfilled: capacity)
+        hops6 = FixedArray(repeating: 0, count: capacity)
+        places6 = FixedArray(repeating: 0, count: capacity)
+        sending = FixedArray(unfilled: capacity)
+        pieces = MbufList(capacity: Worker.pieceLimit)
+        fragments = FragmentTable(
+            ticksPerSecond: plan.ticksPerSecond, wholeLimitOctets: plan.pool.frameOctets, secret: plan.mode.secret)
         policies = PolicyLookup(capacity: capacity)
-        let ticks = plan.ticksPerSecond
+        let ticks = plan.ticksPerSecond, punted = UInt64(tables.topology.puntRatePacketsPerSecond)
+        pathMessages = TokenBucket(rate: 10, burst: 10, ticksPerSecond: ticks)
+        puntedPackets = TokenBucket(rate: punted, burst: max(1, punted / 4), ticksPerSecond: ticks)
         echoAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
         errorMessages = TokenBucket(rate: 100, burst: 50, ticksPerSecond: ticks)
-        arpAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
-        arpRequests = TokenBucket(rate: 1000, burst: 1000, ticksPerSecond: ticks)
+        neighborAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
+        neighborRequests = TokenBucket(rate: 1000, burst: 1000, ticksPerSecond: ticks)
         learnStaticNeighbors(tables.topology)
         block.adopted(tables.generation, ticks: 0)
     }
 
     private static func ports(_ plan: WorkerPlan, _ topology: Topology) -> [WorkerPort] {
-        zip(plan.ports, topology.ports).map { port, described in
-            WorkerPort(
-                id: port.id, rxQueue: port.rxQueue ?? 0, txQueue: port.txQueue, polls: port.rxQueue != nil,
-                isProtected: described.role == .protected, localServices: described.localServices,
-                mac: port.mac.rawValue, mtu: described.mtuOctets,
-                address: described.addresses.first?.address.v4Number ?? 0)
-        }
+        zip(plan.ports, topology.ports).map { WorkerPort($0, $1) }
     }
 
     static func filterBit(_ address: UInt32) -> UInt64 { 1 &<< UInt64((address &* 0x9e37_79b1) >> 26) }
+
+    static func filterBit(_ address: UInt128) -> UInt64 {
+        let folded = UInt64(truncatingIfNeeded: address >> 64) ^ UInt64(truncatingIfNeeded: address)
+        return filterBit(UInt32(truncatingIfNeeded: folded ^ folded >> 32))
+    }
 
     /// One round over all queues. `now` is the clock in ticks, read once for the round; it never goes back.
     ///
     /// What it drops stays in `dropped` for the caller to look at and release.
     public mutating func poll(now: UInt64) {
         self.now = now
+        if now >= tenthEnds {
+            let ticks = max(1, ticksPerSecond / 10)
+            tenth = now / ticks
+            tenthEnds = (tenth + 1) * ticks
+        }
         if cell.hasOther(than: tablesAddress) { adopt() }
         if ahead.count > 0 { takeAhead() }
         var port = 0
@@ -195,7 +286,7 @@ public struct Worker: ~Copyable {
     mutating func poll(port: Int) {
         frames.receive(port: ports[port].id, queue: ports[port].rxQueue, limit: Worker.burst)
         guard frames.count > 0 else { return }
-        receive(on: port)
+        if ports[port].isPunt { receivePunted(on: port) } else { receive(on: port) }
         finishPass()
     }
 

@@ -4,8 +4,8 @@ import IPsec
 
 /// All workers of a gateway and what they share with the control plane.
 public final class WorkerGroup: Sendable {
-    /// Packets that a worker may keep for a while: for neighbours, and for the disk.
-    public static let heldPackets = Worker.heldLimit + AheadList.limit
+    /// Packets that a worker may keep for a while: for neighbours, for the disk, for the rest of a datagram.
+    public static let heldPackets = Worker.heldLimit + AheadList.limit + FragmentTable.bufferLimit
 
     /// The SAs that tables may name.
     public let arena: AssociationArena
@@ -35,6 +35,7 @@ public final class WorkerGroup: Sendable {
         for worker in 0..<workers { rings.append(try HandoffRings(worker: worker, name: name)) }
         self.rings = rings
         blocks = (0..<workers).map { _ in WorkerBlock(ports: ports.count) }
+        tables.policies.prepare(workers: workers)
         cell = TableCell(tables)
         census = NeighborCensus(workers: workers)
         notices = (0..<workers).map { _ in NoticeRing() }
@@ -52,8 +53,21 @@ public final class WorkerGroup: Sendable {
     /// ports must be those that the group was made for.
     public func publish(_ tables: ForwardingTables) {
         precondition(tables.topology.ports.count == ports.count)
+        tables.policies.prepare(workers: blocks.count)
+        if case .live = mode {
+            let before = self.tables.topology.ports
+            for (index, port) in tables.topology.ports.enumerated() where port.addresses != before[index].addresses {
+                // What the device can't do was told when it started.
+                _ = ports[index].joinGroups(port)
+            }
+        }
         cell.publish(tables)
     }
+
+    /// How often each policy of a direction was asked for since it is part of the site, in the order of
+    /// `Topology.policiesInOrder(_:)` of the latest tables. A packet that came through a tunnel was held against its
+    /// SA's selectors and counts there, not for an inbound policy.
+    public func policyCounts(_ direction: Direction) -> [PolicyCount] { tables.policies.counts(direction) }
 
     /// Gives back tables that no worker looks at any more. True when only the latest are left: then nothing is done
     /// under SAs that only older ones name.
@@ -108,7 +122,7 @@ public final class WorkerGroup: Sendable {
     public func wait() {
         cdpdk_wait_lcores()
         var leftOver = MbufList(capacity: HandoffRings.capacity)
-        for ring in rings.flatMap({ [$0.inside, $0.outside, $0.arp] }) {
+        for ring in rings.flatMap({ [$0.inside, $0.outside, $0.discovery] }) {
             leftOver.dequeue(ring, limit: leftOver.capacity)
             for _ in 0..<leftOver.count { blocks[0].countDrop(.handoffFull) }
             leftOver.freeAll()

@@ -5,37 +5,47 @@ import Wire
 public struct HandoffRings: BitwiseCopyable, Sendable {
     static let capacity = 1024
 
-    /// IPv4 packets from the protected side (or decrypted) whose outbound SA the reader owns.
+    /// Packets from the protected side (or decrypted) whose outbound SA the reader owns.
     let inside: PacketRing
-    /// IPv4 packets from the unprotected side whose inbound SA the reader owns.
+    /// Packets from the unprotected side whose inbound SA the reader owns.
     let outside: PacketRing
-    /// ARP frames on their way round all workers.
-    let arp: PacketRing
+    /// What links say of neighbours, frames of ARP and of neighbour discovery, on its way round all workers.
+    let discovery: PacketRing
 
     /// Rings for the worker with this index.
     public init(worker: Int, name: String) throws(DataPlaneError) {
         inside = try PacketRing(name: "\(name)-inside-\(worker)", capacity: HandoffRings.capacity, single: false)
         outside = try PacketRing(name: "\(name)-outside-\(worker)", capacity: HandoffRings.capacity, single: false)
-        arp = try PacketRing(name: "\(name)-arp-\(worker)", capacity: HandoffRings.capacity, single: false)
+        discovery = try PacketRing(
+            name: "\(name)-discovery-\(worker)", capacity: HandoffRings.capacity, single: false)
     }
 
     /// Packets in all three.
-    var count: Int { inside.count + outside.count + arp.count }
+    var count: Int { inside.count + outside.count + discovery.count }
 
     func destroy() {
         inside.destroy()
         outside.destroy()
-        arp.destroy()
+        discovery.destroy()
     }
 }
 
 /// How a worker treats what a capture file can't give it.
 public enum WorkerMode: Sendable {
-    /// Real ports: frames for the port's own and the broadcast address; ARP.
+    /// Real ports: frames for the port's own address, the broadcast address and the groups it joined; ARP and neighbour
+    /// discovery.
     case live
-    /// Capture files: frames for any address. With `resolve` ARP as in live mode, else every next hop without an entry
-    /// is 02:00:00:00:00:01 and nothing is asked.
+    /// Capture files: frames for any address. With `resolve` neighbours are asked for as in live mode, else every next
+    /// hop without an entry is 02:00:00:00:00:01 and nothing is asked.
     case replay(resolve: Bool)
+
+    /// What others can't guess of where fragments are kept; in replay nothing depends on chance.
+    var secret: UInt64 {
+        switch self {
+        case .live: .random(in: 0 ... .max)
+        case .replay: 0
+        }
+    }
 }
 
 /// Everything a worker needs to be made where it will run.

@@ -1,8 +1,12 @@
-// Inbound ESP in tunnel mode, a burst at a time. RFC 4303 section 3.4, RFC 4106, RFC 4301 section 5.2.
+// Inbound ESP and AH, a burst at a time. RFC 4303 section 3.4, RFC 4106, RFC 4301 section 5.2.
 //
-// In order: the caller appends packets whose SA it found; `prepare` checks lengths and the replay window; a crypto
-// stage decrypts in place and computes ICVs; `finish` compares them, checks the window again and marks it, and checks
-// padding and trailer. Nothing of an SA changes before the ICV held.
+// In order: the caller appends packets whose SA it found; `prepare` checks lengths and the replay window;
+// `resynchronize` looks for a sender whose extended numbers have gone on without us; a crypto stage decrypts in place
+// and computes ICVs; `finish` compares them, checks the window again and marks it, and checks padding and trailer.
+// Nothing of an SA changes before the ICV held, but what is counted.
+//
+// This file is the short way, for SAs that are plain: ESP in tunnel mode with an IV of 8 octets and an ICV of 16.
+// `InboundBurst+General.swift` is the other one.
 
 import IPsec
 import Wire
@@ -11,22 +15,44 @@ import Wire
 @frozen
 @safe
 public struct InboundPacket {
-    /// From the ESP header to the end of the ICV, before `finish`; the inner packet after it, traffic flow
-    /// confidentiality padding included.
+    /// The packet from its outer header on, before `finish` and when it failed; after it, the inner packet in tunnel
+    /// mode, padding for traffic flow confidentiality included, and in transport mode the packet as it was before it
+    /// was protected.
     public internal(set) var bytes: PacketBytes
     @usableFromInline let association: UnsafeMutablePointer<InboundSecurityAssociation>
     /// The caller's own, untouched.
     public let tag: Int
-    /// Nil as long as the packet is fine. The bytes of one that failed mean nothing.
+    /// Where ESP or AH begins before `finish` and when the packet failed, where `bytes` begins after it; counted from
+    /// the first octet of the outer header.
+    public internal(set) var offset: Int
+    /// Its sequence number, all 64 bits; 0 before it was looked at.
+    public internal(set) var number: UInt64 = 0
+    /// What the caller said: whether it comes from elsewhere than its SA's peer, who may move.
+    public let sourceDiffers: Bool
+    /// What `bytes` is, after `finish`.
+    public internal(set) var family = IPFamily.v4
+    /// Whether its number was above all accepted before.
+    public internal(set) var advancesWindow = false
+    /// Whether it was authentic and came from another address or port of a peer behind NAT, to which its SA has moved;
+    /// also where it then failed.
+    public internal(set) var movesPeer = false
+    /// Whether it is to be tried under another high half of its number.
+    var isCandidate = false
+    /// Nil as long as the packet is fine. The bytes of one that failed mean nothing, unless it is `.ahead`.
     public internal(set) var failure: DropReason?
 
     /// The SA that opened it.
     public var reference: InboundAssociationReference { unsafe AssociationReference(pointer: association) }
 
-    init(bytes: PacketBytes, association: UnsafeMutablePointer<InboundSecurityAssociation>, tag: Int) {
-        self.bytes = bytes
+    init(
+        packet: PacketBytes, start: Int, association: UnsafeMutablePointer<InboundSecurityAssociation>,
+        sourceDiffers: Bool, tag: Int
+    ) {
+        bytes = packet
+        offset = start
         unsafe self.association = unsafe association
         self.tag = tag
+        self.sourceDiffers = sourceDiffers
         failure = nil
     }
 }
@@ -40,14 +66,23 @@ public struct InboundBurst: ~Copyable {
     /// Packets appended since `removeAll`.
     public private(set) var count = 0
     var jobs: CryptoJobs
-    private let attention: AttentionMap.View
+    let attention: AttentionMap.View
+    /// Headers with fields that count as zero for an AH's ICV, as they came.
+    let saved: SavedHeaders
+    /// Packets to be tried under another high half of their numbers.
+    var candidates = 0
+    /// When `finish` was called, and how far a second is, in ticks.
+    var now: UInt64 = 0
+    let ticksPerSecond: UInt64
 
-    /// An empty burst. `attention` outlives it.
-    public init(capacity: Int, attention: AttentionMap) {
+    /// An empty burst. `attention` outlives it. `ticksPerSecond` is that of the clock that `finish` is told.
+    public init(capacity: Int, attention: AttentionMap, ticksPerSecond: UInt64 = 1) {
         self.capacity = capacity
         self.attention = attention.unownedView
+        self.ticksPerSecond = ticksPerSecond
         unsafe packets = .allocate(capacity: capacity)
         jobs = CryptoJobs(capacity: capacity)
+        saved = SavedHeaders(capacity: capacity)
     }
 
     deinit { unsafe packets.deallocate() }
@@ -55,15 +90,31 @@ public struct InboundBurst: ~Copyable {
     /// Empties it.
     public mutating func removeAll() {
         count = 0
+        candidates = 0
         jobs.removeAll()
     }
 
-    /// Adds the ESP packet in `bytes`, which stay valid until the burst is emptied. Traps when the burst is full.
-    public mutating func append(bytes: PacketBytes, association: InboundAssociationReference, tag: Int) {
-        precondition(count < capacity)
+    /// Adds a packet whose ESP header or AH, that of `association`, begins at `start`. `packet` is the IP packet from
+    /// its outer header on and nothing behind it; it stays valid until the burst is emptied. `sourceDiffers` says that
+    /// an SA with NAT traversal has its peer at another address or port: then the packet is taken only if it shows that
+    /// the peer has moved. Traps when the burst is full, or `start` is not in the packet.
+    public mutating func append(
+        packet: PacketBytes, start: Int, association: InboundAssociationReference, tag: Int, sourceDiffers: Bool = false
+    ) {
+        precondition(count < capacity && start >= 0 && start <= packet.count)
         unsafe (packets + count).initialize(
-            to: InboundPacket(bytes: bytes, association: association.pointer, tag: tag))
+            to: InboundPacket(
+                packet: packet, start: start, association: association.pointer, sourceDiffers: sourceDiffers, tag: tag))
         count &+= 1
+    }
+
+    /// Adds a packet that failed as `.ahead` before, with what its `InboundPacket` said then; for `finishOpened`.
+    public mutating func append(
+        opened packet: PacketBytes, start: Int, number: UInt64, association: InboundAssociationReference, tag: Int,
+        sourceDiffers: Bool = false
+    ) {
+        append(packet: packet, start: start, association: association, tag: tag, sourceDiffers: sourceDiffers)
+        unsafe packets[count &- 1].number = number
     }
 
     /// A packet; traps outside of `count`.
@@ -86,12 +137,16 @@ public struct InboundBurst: ~Copyable {
     private mutating func prepare(_ index: Int) -> DropReason? {
         let packet = unsafe packets + index
         let association = unsafe packet.pointee.association
-        guard let header = unsafe ESPHeader(packet.pointee.bytes) else { return .malformed }
+        guard unsafe association.pointee.isPlain else { return prepareGeneral(index) }
+        guard let header = unsafe ESPHeader(packet.pointee.bytes.dropFirst(packet.pointee.offset)) else {
+            return .malformed
+        }
         // RFC 4303 2.2: the first number is 1; without ESN no sender may let it come back to 0.
         let sequence = UInt64(header.sequenceNumber)
         guard sequence != 0 else { return .malformed }
         // RFC 4303 3.4.3: the first look, before the work of decrypting.
         if let refused = unsafe association.pointee.window.check(sequence) { return refused }
+        unsafe packet.pointee.number = sequence
         let text = ESPHeader.headerOctets &+ ESPHeader.ivOctets
         unsafe jobs.append(
             CryptoJob(
@@ -101,12 +156,14 @@ public struct InboundBurst: ~Copyable {
                 associatedData: header.bytes.unsafePointer(at: 0),
                 icv: header.bytes.unsafePointer(at: text &+ header.ciphertextOctets),
                 nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: header.ivWord),
-                computedICV: (0, 0), packet: index))
+                transform: association.pointee.transform, packet: index))
         return nil
     }
 
-    /// The pass after the crypto stage: what authentic packets are.
-    public mutating func finish() {
+    /// The pass after the crypto stage: what authentic packets are. `now` is the clock in ticks; a peer behind NAT
+    /// moves at most once a second.
+    public mutating func finish(now: UInt64 = 0) {
+        self.now = now
         var index = 0
         while index < jobs.count {
             let job = unsafe jobs[index]
@@ -116,11 +173,14 @@ public struct InboundBurst: ~Copyable {
         }
     }
 
-    /// In place of the three passes for packets that were authentic and `ahead` before: they are in clear already.
-    public mutating func finishOpened() {
+    /// In place of the other passes for packets that were authentic and `ahead` before: they are in clear already.
+    public mutating func finishOpened(now: UInt64 = 0) {
+        self.now = now
         var index = 0
         while index < count {
-            unsafe packets[index].failure = accept(index, waited: true)
+            let isPlain = unsafe packets[index].association.pointee.isPlain
+            unsafe packets[index].failure =
+                isPlain ? accept(index, waited: true) : acceptGeneral(index, waited: true)
             index &+= 1
         }
     }
@@ -128,8 +188,9 @@ public struct InboundBurst: ~Copyable {
     /// RFC 4303 3.4.4.1: the ICV, in constant time; no use of the packet before it is valid.
     @inline(__always)
     private mutating func finish(_ index: Int, _ job: UnsafeMutablePointer<CryptoJob>) -> DropReason? {
+        guard unsafe packets[index].association.pointee.isPlain else { return unsafe finishGeneral(index, job) }
         let bytes = unsafe packets[index].bytes
-        let end = unsafe ESPHeader.headerOctets &+ ESPHeader.ivOctets &+ job.pointee.length
+        let end = bytes.count &- ESPHeader.icvOctets
         let difference =
             unsafe (bytes.word64(at: end) ^ job.pointee.computedICV.0)
             | (bytes.word64(at: end &+ 8) ^ job.pointee.computedICV.1)
@@ -145,34 +206,54 @@ public struct InboundBurst: ~Copyable {
         let packet = unsafe packets + index
         let association = unsafe packet.pointee.association
         let bytes = unsafe packet.pointee.bytes
-        let start = ESPHeader.headerOctets &+ ESPHeader.ivOctets
+        let start = unsafe packet.pointee.offset &+ ESPHeader.headerOctets &+ ESPHeader.ivOctets
         let end = bytes.count &- ESPHeader.icvOctets
-        if let refused = unsafe association.pointee.accept(UInt64(bytes.uint32(at: 4)), waited: waited, attention) {
+        if let refused = unsafe association.pointee.accept(&packet.pointee, waited: waited, attention) {
             return refused
         }
 
-        let nextHeader = bytes.uint8(at: end &- 1)
-        let padding = Int(bytes.uint8(at: end &- 2))
-        let length = end &- start &- ESPHeader.trailerOctets &- padding
-        guard length >= 0, InboundBurst.isMonotonic(bytes, start &+ length, padding) else { return .badTrailer }
-        guard nextHeader == IPProtocol.ipv4 else {
-            // RFC 4303 2.6: a dummy packet is discarded without prejudice.
-            return nextHeader == IPProtocol.none ? .dummy : .badTrailer
+        guard let (length, nextHeader) = InboundBurst.trailer(bytes, from: start, to: end) else { return .badTrailer }
+        if let refused = unsafe packet.pointee.takeInner(bytes, start: start, length: length, nextHeader: nextHeader) {
+            return refused
         }
-        unsafe packet.pointee.bytes = bytes.dropFirst(start).prefix(length)
         unsafe association.pointee.count(length)
         return nil
     }
 
-    /// RFC 4303 2.4: a receiver should inspect the padding: 1, 2, 3, ….
+    /// What the decrypted text from `start` to `end`, at least 2 octets, says of itself: how much of it is payload, and
+    /// of which protocol. Nil where its padding is not as it should be.
     @inline(__always)
-    private static func isMonotonic(_ bytes: PacketBytes, _ offset: Int, _ count: Int) -> Bool {
-        // Ours is 0 to 3 octets long; longer ones are legitimate and rare.
+    static func trailer(_ bytes: PacketBytes, from start: Int, to end: Int) -> (length: Int, nextHeader: UInt8)? {
+        let trailer = bytes.uint16(at: end &- 2), padding = Int(trailer >> 8)
+        let length = end &- start &- ESPHeader.trailerOctets &- padding
+        guard length >= 0 else { return nil }
+        // RFC 4303 2.4: a receiver should inspect the padding: 1, 2, 3, …. Ours is 0 to 3 octets long; longer ones are
+        // legitimate and rare.
         var step = 0
-        while step < count {
-            if bytes.uint8(at: offset &+ step) != UInt8(truncatingIfNeeded: step &+ 1) { return false }
+        while step < padding {
+            if bytes.uint8(at: start &+ length &+ step) != UInt8(truncatingIfNeeded: step &+ 1) { return nil }
             step &+= 1
         }
-        return true
+        return (length, UInt8(truncatingIfNeeded: trailer))
+    }
+}
+
+extension InboundPacket {
+    /// Becomes the packet that a tunnel carried: the octets of `packet` from `start` on.
+    @inline(__always)
+    mutating func takeInner(_ packet: PacketBytes, start: Int, length: Int, nextHeader: UInt8) -> DropReason? {
+        // RFC 4301 5.2: what the next header says is what there is.
+        let version = length > 0 ? packet.uint8(at: start) >> 4 : 0
+        if nextHeader == IPProtocol.ipv4 && version == IPFamily.v4.rawValue {
+            family = .v4
+        } else if nextHeader == IPProtocol.ipv6 && version == IPFamily.v6.rawValue {
+            family = .v6
+        } else {
+            // RFC 4303 2.6: a dummy packet is discarded without prejudice.
+            return nextHeader == IPProtocol.none ? .dummy : .badTrailer
+        }
+        bytes = packet.dropFirst(start).prefix(length)
+        offset = start
+        return nil
     }
 }

@@ -1,8 +1,10 @@
 import IPsec
 import Synchronization
+import Wire
 
-/// The hot half of an inbound SA: two cache lines, and a third for rare moments. One worker owns it; others may read
-/// what is `Atomic` and set its ceiling.
+/// The hot half of an inbound SA: two cache lines for packets of the plain kind (see `InboundBurst`), and more for all
+/// others and for rare moments. One worker owns it; others may read what is `Atomic` or never changes, and set its
+/// ceiling.
 @safe
 public struct InboundSecurityAssociation: ~Copyable {
     // First line: what is asked of a packet.
@@ -13,14 +15,22 @@ public struct InboundSecurityAssociation: ~Copyable {
     let key: UnsafeMutableRawPointer
     /// First 4 octets of the nonce, as they lie in memory.
     let saltWord: UInt32
-    /// Outer destination its packets must carry, as a number.
-    public let local: UInt32
-    /// Outer source its packets must carry, as a number.
-    public let remote: UInt32
+    // Outer destination and source its packets must carry over IPv4.
+    @usableFromInline let localWord: UInt32
+    @usableFromInline var remoteWord: UInt32
     /// Index of the worker that owns it.
     public let owner: UInt32
     /// Its bit in the worker's `AttentionMap`.
-    let id: UInt32
+    public let id: UInt32
+    /// Of its packets' outer header.
+    public let family: IPFamily
+    /// What its packets are: an ESP SA takes no AH, and the other way round.
+    public let securityProtocol: SecurityProtocol
+    /// Whether its packets take the short way: ESP in tunnel mode with encryption, an ICV of 16 octets, and nothing
+    /// else.
+    let isPlain: Bool
+    /// What the crypto stage does with them.
+    let transform: Algorithm.Transform
 
     // Second line: what an accepted packet changes, and what says whether it may be.
 
@@ -40,27 +50,61 @@ public struct InboundSecurityAssociation: ~Copyable {
     /// The highest authentic number that was above the ceiling.
     public let wanted: Atomic<UInt64>
 
-    // Third line.
+    // Third line: of packets that are not plain.
 
-    private let allowance: SharedAllowance
-    /// Authentic packets that were above the ceiling in this run, for other threads.
-    public let ahead: Atomic<UInt64>
+    /// How it treats packets.
+    public let profile: AssociationProfile
+    // Outer addresses as numbers of `family`.
+    @usableFromInline let localNumber: UInt128
+    @usableFromInline var remoteNumber: UInt128
+
+    // Fourth line: of those, and for rare moments.
+
+    /// Packets in a row that were not authentic, of an SA with extended numbers.
+    var failuresInRow: UInt32 = 0
+    /// Packets since so many failed that their high half is in doubt.
+    var packetsInTrouble: UInt32 = 0
+    /// In ticks: before, a peer behind NAT may not move again.
+    var moveNotBefore: UInt64 = 0
+    /// The port that a peer behind NAT sends from.
+    var remotePortNumber = UDPHeader.natTraversalPort
     /// Whether packets of it wait for the ceiling: what comes after them must not overtake them.
     private var isHolding = false
     /// Whether it was ended: then its ceiling stays 0, whoever raises it.
     private let isOver = Atomic(false)
+    private let allowance: SharedAllowance
 
-    /// An SA that accepts nothing up to `behind` and nothing above `ceiling`. `replayWindow` is a power of two from 64
-    /// to 8192, `id` below `AttentionMap.capacity`.
+    // Fifth line.
+
+    /// Authentic packets that were above the ceiling in this run, for other threads.
+    public let ahead: Atomic<UInt64>
+    /// Times that a packet moved it to another half of its extended numbers (RFC 4303 appendix A3).
+    public let resynchronizations = Atomic<UInt64>(0)
+    /// Packets that were tried with another high half.
+    public let resynchronizationAttempts = Atomic<UInt64>(0)
+
+    /// An SA that accepts nothing up to `behind` and nothing above it before `setCeiling`. Traps unless both addresses
+    /// are of one family, the key is one of the profile's algorithm, `replayWindow` is a power of two from 64 to 8192,
+    /// and `id` below `AttentionMap.capacity`.
     public init(
         key: ExpandedKey, profile: AssociationProfile = AssociationProfile(), local: IPAddress, remote: IPAddress,
         replayWindow: Int, owner: Int, id: Int, behind: UInt64 = 0, allowance: Allowance = Allowance()
     ) {
+        precondition(local.family == remote.family)
         window = ReplayWindow(size: replayWindow, behind: behind)
         unsafe self.key = unsafe key.table
         saltWord = key.saltWord
-        self.local = local.v4Number
-        self.remote = remote.v4Number
+        localWord = UInt32(truncatingIfNeeded: local.rawValue)
+        // No packet comes from 0.0.0.0.
+        remoteWord = profile.natTraversal ? 0 : UInt32(truncatingIfNeeded: remote.rawValue)
+        localNumber = local.rawValue
+        remoteNumber = remote.rawValue
+        family = local.family
+        precondition(key.algorithm == profile.algorithm)
+        securityProtocol = profile.algorithm.securityProtocol
+        isPlain = profile.isPlainInbound
+        transform = profile.algorithm.transform
+        self.profile = profile
         self.owner = UInt32(owner)
         self.id = UInt32(id)
         self.allowance = SharedAllowance(allowance)
@@ -131,13 +175,15 @@ public struct InboundSecurityAssociation: ~Copyable {
     /// Takes the number of an authentic packet, which may have `waited` for the ceiling; nil when it was fresh and
     /// nothing is in the way.
     @inline(__always)
-    mutating func accept(_ number: UInt64, waited: Bool, _ attention: AttentionMap.View) -> DropReason? {
+    mutating func accept(_ packet: inout InboundPacket, waited: Bool, _ attention: AttentionMap.View) -> DropReason? {
+        let number = packet.number
         let packets = self.packets.load(ordering: .relaxed)
         if number >= notice.load(ordering: .relaxed) || packets >= packetThreshold.load(ordering: .relaxed)
             || octets.load(ordering: .relaxed) >= octetThreshold.load(ordering: .relaxed)
         {
             if let refused = look(number, waited: waited, attention) { return refused }
         }
+        packet.advancesWindow = number > window.highest
         if let refused = window.mark(number) { return refused }
         highest.store(window.highest, ordering: .relaxed)
         return nil

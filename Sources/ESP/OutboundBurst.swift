@@ -1,11 +1,13 @@
-// Outbound ESP in tunnel mode, a burst at a time. RFC 4303 section 3.3, RFC 4106, RFC 4301 section 5.1.2.
+// Outbound ESP and AH, a burst at a time. RFC 4303 section 3.3, RFC 4106, RFC 4301 section 5.1.2.
 //
-//   before                          | inner IPv4 packet         |
-//   after   | outer IPv4 | ESP | IV | inner IPv4 packet         | 1 2 3 | pad length | 4 | ICV |
-//                 20        8     8                               0 … 3       1       1   16
+//   before                          | inner packet              |
+//   after   | outer IPv4 | ESP | IV | inner packet              | 1 2 3 | pad length | 4 or 41 | ICV |
+//                 20        8     8                               0 … 3       1           1      16
 //
 // In order: the caller appends packets; `prepare` numbers them and writes all headers and trailers; a crypto stage
-// encrypts; the caller reads where each packet starts now. What is not detected: an SA used by two workers at once.
+// encrypts; `finish` does what must wait for that; the caller reads where each packet starts now. This file is the
+// short way, for SAs that are plain: the picture above. `OutboundBurst+General.swift` is the other one. What is not
+// detected: an SA used by two workers at once.
 
 import IPsec
 import Wire
@@ -23,8 +25,20 @@ public struct OutboundPacket {
     @usableFromInline let association: UnsafeMutablePointer<OutboundSecurityAssociation>
     /// The caller's own, untouched.
     public let tag: Int
+    /// What `finish` has to do.
+    @usableFromInline var rest: Rest
     /// Nil as long as the packet is fine. One that failed is as it was before.
     public internal(set) var failure: DropReason?
+
+    @frozen
+    @usableFromInline
+    enum Rest: BitwiseCopyable {
+        case nothing
+        /// The checksum of the UDP header so many octets into an IPv6 packet.
+        case udpChecksum(offset: UInt16)
+        /// Fields that counted as zero for an AH's ICV, in so many octets before it.
+        case mutableFields(headers: UInt16)
+    }
 
     init(
         buffer: PacketBytes, offset: Int, length: Int,
@@ -35,6 +49,7 @@ public struct OutboundPacket {
         self.length = length
         unsafe self.association = unsafe association
         self.tag = tag
+        rest = .nothing
         failure = nil
     }
 }
@@ -42,9 +57,11 @@ public struct OutboundPacket {
 /// Up to `capacity` packets that are protected together.
 @safe
 public struct OutboundBurst: ~Copyable {
-    /// Octets before the inner packet that the headers take.
+    /// Octets before the inner packet that the headers of a plain SA take.
     public static let headOctets = IPv4Header.minimumOctets + ESPHeader.headerOctets + ESPHeader.ivOctets
-    /// Octets behind the inner packet that padding, trailer and ICV take at most.
+    /// Octets before the inner packet that all headers of any SA take at most: IPv6 and AH with an IV.
+    public static let maximumHeadOctets = 80
+    /// Octets behind the inner packet that padding, trailer and ICV take at most, besides traffic flow confidentiality.
     public static let tailOctets = 3 + ESPHeader.trailerOctets + ESPHeader.icvOctets
 
     @usableFromInline let packets: UnsafeMutablePointer<OutboundPacket>
@@ -53,7 +70,11 @@ public struct OutboundBurst: ~Copyable {
     /// Packets appended since `removeAll`.
     public private(set) var count = 0
     var jobs: CryptoJobs
-    private let attention: AttentionMap.View
+    let attention: AttentionMap.View
+    /// Headers with fields that count as zero for an AH's ICV, as they will be sent.
+    let saved: SavedHeaders
+    /// Packets that `finish` has something to do for.
+    var unfinished = 0
 
     /// An empty burst. `attention` outlives it.
     public init(capacity: Int, attention: AttentionMap) {
@@ -61,6 +82,7 @@ public struct OutboundBurst: ~Copyable {
         self.attention = attention.unownedView
         unsafe packets = .allocate(capacity: capacity)
         jobs = CryptoJobs(capacity: capacity)
+        saved = SavedHeaders(capacity: capacity)
     }
 
     deinit { unsafe packets.deallocate() }
@@ -68,6 +90,7 @@ public struct OutboundBurst: ~Copyable {
     /// Empties it.
     public mutating func removeAll() {
         count = 0
+        unfinished = 0
         jobs.removeAll()
     }
 
@@ -91,13 +114,19 @@ public struct OutboundBurst: ~Copyable {
         return unsafe packets[index]
     }
 
-    /// The header pass: numbers every packet and writes everything but the ciphertext and the ICV.
+    /// The header pass: numbers every packet and writes everything but the ciphertext, the ICV and what covers them.
     public mutating func prepare() {
         var index = 0
         while index < count {
             prepare(index)
             index &+= 1
         }
+    }
+
+    /// The pass after the crypto stage.
+    @inline(__always)
+    public mutating func finish() {
+        if unfinished > 0 { finishRest() }
     }
 
     /// 1. Is there room before and behind? Is a number left, and an IV?
@@ -109,6 +138,10 @@ public struct OutboundBurst: ~Copyable {
     private mutating func prepare(_ index: Int) {
         let packet = unsafe packets + index
         let association = unsafe packet.pointee.association
+        guard unsafe association.pointee.isPlain else {
+            unsafe packet.pointee.failure = prepareGeneral(index)
+            return
+        }
         let length = unsafe packet.pointee.length
         let padding = ESPHeader.paddingOctets(payload: length)
         let textLength = length &+ padding &+ ESPHeader.trailerOctets
@@ -119,32 +152,15 @@ public struct OutboundBurst: ~Copyable {
             return
         }
 
-        // RFC 4303 3.3.3: the counter must not cycle. RFC 4106 3.1: nor may an IV under one key. What is granted of
-        // both is on disk.
-        let lastSequence = unsafe association.pointee.sequenceNumber.load(ordering: .relaxed)
-        let octets = unsafe association.pointee.octets.load(ordering: .relaxed)
-        if unsafe lastSequence >= association.pointee.sequenceThreshold.load(ordering: .relaxed)
-            || octets >= association.pointee.octetThreshold.load(ordering: .relaxed)
-        {
-            if let refused = unsafe association.pointee.look(attention) {
-                unsafe packet.pointee.failure = refused
-                return
-            }
-        }
-        // It is below what is granted, so the sum can't wrap.
-        let sequence = lastSequence &+ 1
+        guard let sequence = unsafe association.pointee.takeNumber(octets: length, attention, &packet.pointee.failure)
+        else { return }
         let vector = unsafe sequence &+ association.pointee.vectorOffset
-        unsafe association.pointee.sequenceNumber.store(sequence, ordering: .relaxed)
-        unsafe association.pointee.octets.store(octets &+ UInt64(length), ordering: .relaxed)
 
         let outer = unsafe packet.pointee.buffer.dropFirst(start).prefix(total)
-        unsafe OutboundBurst.emitHeaders(
+        let nextHeader = unsafe OutboundBurst.emitHeaders(
             outer, &association.pointee, total: total, sequence: UInt32(truncatingIfNeeded: sequence), vector: vector)
-
-        // RFC 4303 2.4: padding is 1, 2, 3, …. Always written whole; what is too much lies where the ICV will come.
-        let trailer = OutboundBurst.headOctets &+ length
-        outer.store(UInt32(0x0102_0300), at: trailer)
-        outer.store(UInt16(truncatingIfNeeded: padding) << 8 | UInt16(IPProtocol.ipv4), at: trailer &+ padding)
+        OutboundBurst.emitTrailer(
+            outer, at: OutboundBurst.headOctets &+ length, padding: padding, nextHeader: nextHeader)
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total
@@ -156,18 +172,34 @@ public struct OutboundBurst: ~Copyable {
                 associatedData: outer.unsafePointer(at: IPv4Header.minimumOctets),
                 icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
                 nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
-                computedICV: (0, 0), packet: index))
+                transform: association.pointee.transform, packet: index))
     }
 
-    /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own.
+    /// RFC 4303 2.4: padding is 1, 2, 3, …. Always written whole; what is too much lies where the ICV will come.
+    @inline(__always)
+    static func emitTrailer(_ outer: PacketBytes, at offset: Int, padding: Int, nextHeader: UInt8) {
+        outer.store(UInt32(0x0102_0300), at: offset)
+        outer.store(UInt16(truncatingIfNeeded: padding) << 8 | UInt16(nextHeader), at: offset &+ padding)
+    }
+
+    /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own. Gives back
+    /// what the inner packet is.
     @inline(__always)
     private static func emitHeaders(
         _ outer: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32,
         vector: UInt64
-    ) {
+    ) -> UInt8 {
         let inner = headOctets
-        let service = outer.word16(at: inner) & UInt16(bigEndian: 0x00ff)
-        let dontFragment = outer.word16(at: inner &+ 6) & UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+        let versionAndService = outer.word16(at: inner)
+        var service = versionAndService & UInt16(bigEndian: 0x00ff)
+        var dontFragment = outer.word16(at: inner &+ 6) & UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+        var nextHeader = IPProtocol.ipv4
+        if versionAndService & UInt16(bigEndian: 0xf000) == UInt16(bigEndian: 0x6000) {
+            // RFC 4301 8.1: nobody but its sender fragments an IPv6 packet.
+            service = UInt16(bigEndian: UInt16(bigEndian: versionAndService) >> 4 & 0x00ff)
+            dontFragment = UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+            nextHeader = IPProtocol.ipv6
+        }
         let length = UInt16(truncatingIfNeeded: total).bigEndian
         let identification = association.identification.bigEndian
         association.identification &+= 1
@@ -184,5 +216,6 @@ public struct OutboundBurst: ~Copyable {
         outer.store(word: association.header.2, at: 16)
         outer.store(sequence, at: 24)
         outer.store(vector, at: 28)
+        return nextHeader
     }
 }

@@ -15,10 +15,13 @@ public struct Report: Sendable, Encodable {
         var spi: String
         var direction: String
         var path = "software"
-        var packets: UInt64
-        var octets: UInt64
+        var algorithm: String
+        var mode: String
+        var extendedSequenceNumbers: Bool
+        var packets: UInt64 = 0
+        var octets: UInt64 = 0
         /// Outbound the last one used, inbound the highest one accepted.
-        var sequenceNumber: UInt64
+        var sequenceNumber: UInt64 = 0
         var fallbackPackets: [String: UInt64] = [:]
     }
 
@@ -67,21 +70,26 @@ extension Report {
         sas = book.entries.flatMap { entry in
             entry.children.flatMap { child -> [Association] in
                 guard let pair = child.pair else { return [] }
-                return [
-                    pair.outbound.reference.with { association in
-                        Association(
-                            tunnel: entry.name, spi: child.description.outbound.spi.description, direction: "outbound",
-                            packets: association.packets, octets: association.octets.load(ordering: .relaxed),
-                            sequenceNumber: association.sequenceNumber.load(ordering: .relaxed))
-                    },
-                    pair.inbound.reference.with { association in
-                        Association(
-                            tunnel: entry.name, spi: child.description.inbound.spi.description, direction: "inbound",
-                            packets: association.packets.load(ordering: .relaxed),
-                            octets: association.octets.load(ordering: .relaxed),
-                            sequenceNumber: association.highest.load(ordering: .relaxed))
-                    },
-                ]
+                let profile = pair.sameness.profile
+                func row(_ spi: SPI, _ direction: Direction) -> Association {
+                    Association(
+                        tunnel: entry.name, spi: spi.description, direction: direction.rawValue,
+                        algorithm: profile.algorithm.name, mode: profile.mode.rawValue,
+                        extendedSequenceNumbers: profile.extendedSequenceNumbers)
+                }
+                var outbound = row(child.description.outbound.spi, .outbound)
+                pair.outbound.reference.with { association in
+                    outbound.packets = association.packets
+                    outbound.octets = association.octets.load(ordering: .relaxed)
+                    outbound.sequenceNumber = association.sequenceNumber.load(ordering: .relaxed)
+                }
+                var inbound = row(child.description.inbound.spi, .inbound)
+                pair.inbound.reference.with { association in
+                    inbound.packets = association.packets.load(ordering: .relaxed)
+                    inbound.octets = association.octets.load(ordering: .relaxed)
+                    inbound.sequenceNumber = association.highest.load(ordering: .relaxed)
+                }
+                return [outbound, inbound]
             }
         }
     }

@@ -60,12 +60,18 @@ public struct Policy: Hashable, Sendable {
     public var selector: TrafficSelector
     /// Looked at first when lowest; between equals the earlier entry wins.
     public var priority: Int
+    /// What operators know it by: the site file's name for it, or its tunnel's. Entries of one table in the site file,
+    /// one for each family, have one name.
+    public var name: String
 
     /// An entry of the SPD.
-    public init(action: Action, direction: Direction, selector: TrafficSelector, priority: Int) {
+    public init(
+        action: Action, direction: Direction, selector: TrafficSelector, priority: Int, name: String = ""
+    ) {
         self.action = action
         self.direction = direction
         self.selector = selector
         self.priority = priority
+        self.name = name
     }
 }

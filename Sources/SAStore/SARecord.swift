@@ -33,14 +33,18 @@ public struct SARecord: Hashable, Sendable {
         self.replayReached = replayReached
     }
 
-    /// How often a gateway can be restarted before the SA's sequence numbers are used up without ESN, if each run takes
-    /// no more than one of the smallest blocks.
-    public var restartsLeft: UInt64 { SARecord.restartsLeft(behind: sequenceReserved) }
-
-    /// The same for an SA of which the numbers up to `reserved` are.
-    public static func restartsLeft(behind reserved: UInt64) -> UInt64 {
+    /// How often a gateway can be restarted before the SA's sequence numbers are used up, if each run takes no more
+    /// than one of the smallest blocks: without ESN, unless it has come to numbers that only ESN has.
+    public var restartsLeft: UInt64 {
         let last = ReservationRequest.lastSequenceNumber
-        return (last - min(reserved, last)) / ReservationRequest.smallestBlock
+        return SARecord.restartsLeft(
+            behind: sequenceReserved,
+            last: sequenceReserved > last ? ReservationRequest.lastExtendedSequenceNumber : last)
+    }
+
+    /// The same for an SA that ends with `last` and has the numbers up to `reserved` behind it.
+    public static func restartsLeft(behind reserved: UInt64, last: UInt64) -> UInt64 {
+        (last - min(reserved, last)) / ReservationRequest.smallestBlock
     }
 
     static let columns =

@@ -7,7 +7,7 @@ import GRDB
 /// its contents.
 enum StoreSchema {
     /// PRAGMA user_version of the files that this release writes.
-    static let version = 2
+    static let version = 3
     /// PRAGMA application_id: "vpng".
     static let applicationID = 0x7670_6e67
 
@@ -54,7 +54,7 @@ enum StoreSchema {
             installed_at INTEGER NOT NULL,
             packets INTEGER NOT NULL CHECK (packets >= 0),
             octets INTEGER NOT NULL CHECK (octets >= 0),
-            sequence_reserved INTEGER NOT NULL CHECK (sequence_reserved BETWEEN 0 AND 4294967295),
+            sequence_reserved INTEGER NOT NULL CHECK (sequence_reserved >= 0),
             replay_ceiling INTEGER NOT NULL CHECK (replay_ceiling >= 0),
             replay_reached INTEGER NOT NULL CHECK (replay_reached BETWEEN 0 AND replay_ceiling),
             checksum INTEGER NOT NULL,

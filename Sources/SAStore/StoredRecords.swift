@@ -81,7 +81,7 @@ struct StoredRecords {
         UInt64
     >? {
         switch request {
-        case .sequenceNumbers(_, let sa):
+        case .sequenceNumbers(_, let sa, _):
             var record = record(of: sa, now: now, &changes)
             guard let block = request.block(after: record.sequenceReserved) else { return nil }
             record.sequenceReserved = block.upperBound
@@ -101,8 +101,9 @@ struct StoredRecords {
         var changes = Changes()
         for (sa, record) in associations where record.sequenceReserved > 0 {
             var moved = record
-            moved.sequenceReserved = min(
-                record.sequenceReserved + sequenceNumbers, ReservationRequest.lastSequenceNumber)
+            // Whether it has ESN is not known here: one without that comes behind 2^32 - 1 gets nothing any more.
+            moved.sequenceReserved += min(
+                sequenceNumbers, ReservationRequest.lastExtendedSequenceNumber - record.sequenceReserved)
             if moved != record { changes.associations[sa] = moved }
         }
         for (key, reserved) in vectors {

@@ -1,4 +1,4 @@
-// ESP with AES-GCM. RFC 4303 section 2, RFC 4106 sections 3 to 5.
+// ESP with AES-GCM, and all that is laid out as that is. RFC 4303 section 2, RFC 4106 sections 3 to 5.
 //
 //   0               4               8                               16
 //   | SPI           | sequence      | IV                            | ciphertext: payload, padding 1 2 3 …,
@@ -12,7 +12,7 @@ public struct ESPHeader {
     public static let headerOctets = 8
     /// Octets of the explicit IV (RFC 4106 section 3.1).
     public static let ivOctets = 8
-    /// Octets of the integrity check value.
+    /// Octets of the integrity check value, where it is not shortened to 12 or 8.
     public static let icvOctets = 16
     /// Octets of pad length and next header.
     public static let trailerOctets = 2
@@ -24,7 +24,8 @@ public struct ESPHeader {
     /// The packet, to the end of its ICV.
     public let bytes: PacketBytes
 
-    /// Nil when `bytes` is shorter than the smallest packet or its ciphertext is not aligned.
+    /// The view of a packet with an ICV of 16 octets. Nil when `bytes` is shorter than the smallest packet or its
+    /// ciphertext is not aligned.
     @inlinable
     @inline(__always)
     public init?(_ bytes: PacketBytes) {
@@ -43,6 +44,13 @@ public struct ESPHeader {
     /// Octets of ciphertext.
     @inlinable public var ciphertextOctets: Int {
         bytes.count &- ESPHeader.headerOctets &- ESPHeader.ivOctets &- ESPHeader.icvOctets
+    }
+
+    /// Whether a packet of `octets`, with an IV, can have an ICV of `icvOctets`: it is long enough, and what is before
+    /// the ICV ends on the alignment. `icvOctets` is a multiple of that.
+    @inlinable
+    public static func isWellFormed(octets: Int, icvOctets: Int) -> Bool {
+        octets >= headerOctets &+ ivOctets &+ alignmentOctets &+ icvOctets && octets & (alignmentOctets &- 1) == 0
     }
 
     /// Octets of padding behind a payload of `length` octets (RFC 4303 section 2.4): 0 to 3.

@@ -38,6 +38,8 @@ public enum EtherType {
     public static let ipv4: UInt16 = 0x0800
     /// RFC 826.
     public static let arp: UInt16 = 0x0806
+    /// IEEE 802.1Q: a tag comes first, then another of these.
+    public static let vlan: UInt16 = 0x8100
     /// RFC 2464.
     public static let ipv6: UInt16 = 0x86dd
 }

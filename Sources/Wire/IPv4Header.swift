@@ -5,6 +5,8 @@
 
 /// Protocol numbers that a gateway knows.
 public enum IPProtocol {
+    /// Hop-by-hop options, an IPv6 extension header (RFC 8200 section 4.3).
+    public static let hopByHop: UInt8 = 0
     /// RFC 792.
     public static let icmp: UInt8 = 1
     /// IPv4 in IP, RFC 2003: the next header of a tunnel mode packet.
@@ -13,10 +15,22 @@ public enum IPProtocol {
     public static let tcp: UInt8 = 6
     /// RFC 768.
     public static let udp: UInt8 = 17
+    /// IPv6 in IP, RFC 2473: the next header of a tunnel mode packet.
+    public static let ipv6: UInt8 = 41
+    /// An IPv6 extension header (RFC 8200 section 4.4).
+    public static let routing: UInt8 = 43
+    /// An IPv6 extension header (RFC 8200 section 4.5).
+    public static let fragment: UInt8 = 44
     /// RFC 4303.
     public static let esp: UInt8 = 50
+    /// RFC 4302.
+    public static let ah: UInt8 = 51
+    /// RFC 4443.
+    public static let icmpv6: UInt8 = 58
     /// "No next header": what a dummy packet carries (RFC 4303 section 2.6).
     public static let none: UInt8 = 59
+    /// An IPv6 extension header (RFC 8200 section 4.6).
+    public static let destinationOptions: UInt8 = 60
     /// RFC 9260.
     public static let sctp: UInt8 = 132
 }
@@ -135,6 +149,14 @@ public struct IPv4Header {
     func updateChecksum(from old: UInt16, to new: UInt16) {
         let checksum = InternetChecksum.updated(bytes.word16(at: Offset.checksum), from: old, to: new)
         bytes.store(word: checksum, at: Offset.checksum)
+    }
+
+    /// The pseudo header's sum for a checksum of `length` octets of the packet's protocol, to be passed to
+    /// `InternetChecksum.sum(_:pseudoHeader:)`.
+    @inlinable
+    public func pseudoHeader(length: Int) -> UInt64 {
+        InternetChecksum.pseudoHeader(
+            source: source, destination: destination, ipProtocol: ipProtocol, length: length)
     }
 
     /// Writes a header of 20 octets and its checksum.

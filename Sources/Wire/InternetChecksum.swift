@@ -1,4 +1,5 @@
-// The Internet checksum: RFC 1071 (how and why), RFC 1624 (changing it with the data).
+// The Internet checksum: RFC 1071 (how and why), RFC 1624 (changing it with the data), pseudo headers: RFC 9293 section
+// 3.1 and RFC 8200 section 8.1.
 //
 // A ones' complement sum does not care for byte order: summing words as they lie in memory and storing the result the
 // same way is right on every processor (RFC 1071 section 2 B).
@@ -18,11 +19,21 @@ public enum InternetChecksum {
     }
 
     /// The sum of all octets as they lie in memory, folded to 16 bits; an odd last octet counts as if a zero followed.
-    public static func sum(_ bytes: PacketBytes) -> UInt16 {
-        var sum: UInt64 = 0
+    @inlinable
+    @inline(__always)
+    public static func sum(_ bytes: PacketBytes) -> UInt16 { sum(bytes, pseudoHeader: 0) }
+
+    /// The sum of a pseudo header and all octets of the message it is for: all ones when the message's checksum holds.
+    public static func sum(_ bytes: PacketBytes, pseudoHeader: UInt64) -> UInt16 {
+        // At most 2^14 times 2^32 for the largest packet, and 2^36 of a pseudo header: no carry out of 64 bits.
+        var sum = pseudoHeader
         var offset = 0
-        while offset &+ 4 <= bytes.count {
-            // At most 2^14 steps of 2^32 each for the largest packet: no carry out of 64 bits.
+        while offset &+ 8 <= bytes.count {
+            let word = bytes.word64(at: offset)
+            sum &+= (word & 0xffff_ffff) &+ (word >> 32)
+            offset &+= 8
+        }
+        if offset &+ 4 <= bytes.count {
             sum &+= UInt64(bytes.word32(at: offset))
             offset &+= 4
         }
@@ -32,6 +43,34 @@ public enum InternetChecksum {
         }
         if offset < bytes.count { sum &+= UInt64(UInt16(littleEndian: UInt16(bytes.uint8(at: offset)))) }
         return fold(sum)
+    }
+
+    /// The sum of the pseudo header over IPv4, unfolded (RFC 768, RFC 9293 section 3.1). `length` is that of the
+    /// message in octets.
+    @inlinable
+    @inline(__always)
+    public static func pseudoHeader(source: UInt32, destination: UInt32, ipProtocol: UInt8, length: Int) -> UInt64 {
+        UInt64(source.bigEndian) &+ UInt64(destination.bigEndian)
+            &+ UInt64((UInt32(ipProtocol) << 16 | UInt32(UInt16(truncatingIfNeeded: length))).bigEndian)
+    }
+
+    /// The sum of the pseudo header over IPv6, unfolded (RFC 8200 section 8.1). `destination` is the final one.
+    @inlinable
+    @inline(__always)
+    public static func pseudoHeader(
+        source: UInt128, destination: UInt128, upperProtocol: UInt8, length: Int
+    ) -> UInt64 {
+        halves(source) &+ halves(destination) &+ UInt64(UInt32(truncatingIfNeeded: length).bigEndian)
+            &+ UInt64(UInt32(upperProtocol).bigEndian)
+    }
+
+    // The sum of the four words of an address as they lie in memory.
+    @inlinable
+    @inline(__always)
+    static func halves(_ address: UInt128) -> UInt64 {
+        let high = UInt64(truncatingIfNeeded: address >> 64).bigEndian
+        let low = UInt64(truncatingIfNeeded: address).bigEndian
+        return (high & 0xffff_ffff) &+ (high >> 32) &+ (low & 0xffff_ffff) &+ (low >> 32)
     }
 
     /// Folds carries back in until 16 bits are left.

@@ -10,8 +10,10 @@ struct Keygen: AsyncParsableCommand {
             delete it here. The keys of a tunnel's further children get a suffix: --suffix 2 writes FAR-out-2.key.
             """)
 
-    @Option(help: "aes-128-gcm-16: 16 octets of key, 4 of salt.")
-    var algorithm = "aes-128-gcm-16"
+    @Option(
+        help: ArgumentHelp(
+            "What the keys are for: \(KeyFiles.algorithmNames.joined(separator: ", ")).", valueName: "name"))
+    var algorithm = KeyFiles.usualAlgorithm
     @Option(help: ArgumentHelp("This end's name.", valueName: "name"))
     var near: String?
     @Option(help: ArgumentHelp("The other end's name.", valueName: "name"))
@@ -22,16 +24,16 @@ struct Keygen: AsyncParsableCommand {
     var directory = "keys"
 
     func run() async throws {
-        guard algorithm == "aes-128-gcm-16" else {
-            throw ValidationError("--algorithm \(algorithm): this version has aes-128-gcm-16 only")
+        guard let made = KeyFiles.algorithm(named: algorithm) else {
+            throw ValidationError("--algorithm \(algorithm): \(KeyFiles.hint(forAlgorithm: algorithm))")
         }
-        guard near != nil || far != nil || suffix != nil else { return print(KeyFiles.makeKey()) }
+        guard near != nil || far != nil || suffix != nil else { return print(KeyFiles.makeKey(for: made)) }
         guard let near, let far, let ends = KeyFiles.Ends(near: near, far: far, suffix: suffix) else {
             throw ValidationError(
                 "--near and --far: give two different names of letters, digits, dots, dashes; --suffix one such name")
         }
         try await reportingFailures {
-            for path in try KeyFiles.write(for: ends, below: directory) { print(path) }
+            for path in try KeyFiles.write(for: ends, algorithm: made, below: directory) { print(path) }
         }
     }
 }

@@ -41,7 +41,7 @@ struct NeighborTableTests {
             model[key] = index
             owners[index] = key
             let entry = table.entries[index]
-            return entry.address == key.address && entry.port == key.port && entry.waiting == 0
+            return entry.bits == key.bits && entry.port == key.port && entry.waiting == 0
                 && entry.state == .incomplete || fail("\(key) is \(entry)")
         }
 

@@ -13,7 +13,7 @@ private struct PlainRoutes {
     struct Way: Equatable {
         var kind: RouteEntry.Kind
         var port: Int
-        var gateway: UInt32?
+        var gateway: IPAddress?
     }
 
     /// Without tunnels: connected blocks and static routes, the longest wins, a connected block among equals.
@@ -22,7 +22,7 @@ private struct PlainRoutes {
         for route in topology.routes where route.destination.contains(address) {
             if route.destination.length > best?.length ?? -1 {
                 best = (
-                    Way(kind: kind(route.port), port: route.port, gateway: route.via.v4Number), route.destination.length
+                    Way(kind: kind(route.port), port: route.port, gateway: route.via), route.destination.length
                 )
             }
         }
@@ -37,8 +37,7 @@ private struct PlainRoutes {
     }
 
     func lookUp(_ address: IPAddress) -> Way {
-        for (index, port) in topology.ports.enumerated() where port.addresses.contains(where: { $0.address == address })
-        {
+        for (index, port) in topology.ports.enumerated() where port.addresses.contains(where: { isOwn($0, address) }) {
             return Way(kind: .local, port: index, gateway: nil)
         }
         for (index, port) in topology.ports.enumerated()
@@ -55,8 +54,51 @@ private struct PlainRoutes {
         return clear?.way ?? nowhere
     }
 
+    /// RFC 4291 2.6.1: the first address of an IPv6 block is its routers'.
+    private func isOwn(_ own: IPInterfaceAddress, _ address: IPAddress) -> Bool {
+        own.address == address || address.family == .v6 && own.prefix.length < 127 && own.prefix.address == address
+    }
+
     private func kind(_ port: Int) -> RouteEntry.Kind {
         topology.ports[port].role == .protected ? .protected : .unprotected
+    }
+}
+
+/// The compiled tables of both families, asked one address at a time.
+@safe
+private final class CompiledRoutes {
+    let plan: RoutePlan
+    private let compiled: RoutePlan.Compiled
+    private let fib: UnsafeMutableRawPointer
+    private let fib6: UnsafeMutableRawPointer?
+
+    init(_ topology: Topology) throws {
+        plan = RoutePlan(topology)
+        compiled = plan.compile()
+        let name = TestEnvironment.name()
+        unsafe fib = unsafe try compiled.makeFIB(name: name)
+        unsafe fib6 = unsafe try compiled.makeFIB6(name: name)
+    }
+
+    deinit {
+        unsafe cdpdk_fib_free(fib)
+        if let fib6 = unsafe fib6 { unsafe cdpdk_fib6_free(fib6) }
+    }
+
+    var hasIPv6: Bool { unsafe fib6 != nil }
+
+    func lookUp(_ address: IPAddress) -> PlainRoutes.Way {
+        var hop: UInt64 = 0
+        if var number = address.v4 {
+            unsafe cdpdk_fib_lookup(fib, &number, &hop, 1)
+        } else if let fib6 = unsafe fib6 {
+            var octets = address.rawValue.bigEndian
+            unsafe cdpdk_fib6_lookup(fib6, &octets, &hop, 1)
+        }
+        let entry = compiled.entries[Int(hop)]
+        let gateway = entry.gateway == RouteEntry.onLink ? nil : plan.pinned[Int(entry.gateway)]
+        precondition(gateway.map { $0.port == entry.port } ?? true)
+        return PlainRoutes.Way(kind: entry.kind, port: Int(entry.port), gateway: gateway?.address)
     }
 }
 
@@ -68,24 +110,17 @@ extension OnDPDK {
         @Test("the table finds what looking at everything finds", arguments: seeds(1...40))
         func agreesWithPlain(seed: UInt64) throws {
             var random = SplitMix64(seed: seed)
-            let topology = try RandomSite.topology(&random)
-            let plain = PlainRoutes(topology: topology)
-            let plan = RoutePlan(topology)
-            let compiled = plan.compile()
-            let fib = unsafe try compiled.makeFIB(name: TestEnvironment.name())
-            defer { unsafe cdpdk_fib_free(fib) }
-
-            for address in RandomSite.addresses(&random, topology) {
-                var number = address.v4Number
-                var hop: UInt64 = 0
-                unsafe cdpdk_fib_lookup(fib, &number, &hop, 1)
-                let entry = compiled.entries[Int(hop)]
-                let gateway = entry.gateway == RouteEntry.onLink ? nil : plan.pinned[Int(entry.gateway)]
-                let found = PlainRoutes.Way(kind: entry.kind, port: Int(entry.port), gateway: gateway?.address)
-                let expected = plain.lookUp(address)
-                guard found == expected, gateway.map({ $0.port == entry.port }) ?? true else {
-                    Issue.record("seed \(seed): \(address) is \(found), not \(expected), in \(topology.summary)")
-                    return
+            let site = try RandomSite.topology(&random), lift = Lift(base: random.pick([0, 16, 28, 61, 90]))
+            for topology in [site, lift(site), lift.both(site)] {
+                let plain = PlainRoutes(topology: topology), table = try CompiledRoutes(topology)
+                #expect(table.hasIPv6 == topology.ports.contains { $0.addresses.contains { $0.address.family == .v6 } })
+                let asked = RandomSite.addresses(&random, site)
+                for address in asked + asked.map(lift.address) {
+                    let found = table.lookUp(address), expected = plain.lookUp(address)
+                    guard found == expected else {
+                        Issue.record("seed \(seed): \(address) is \(found), not \(expected), in \(topology.summary)")
+                        return
+                    }
                 }
             }
         }
@@ -93,16 +128,18 @@ extension OnDPDK {
         @Test("ESP goes where its outer destination is routed to, and only outside", arguments: seeds(1...200))
         func nextHops(seed: UInt64) throws {
             var random = SplitMix64(seed: seed)
-            let topology = try RandomSite.topology(&random)
+            let site = try RandomSite.topology(&random), lift = Lift(base: random.pick([0, 16, 28, 61, 90]))
+            let topology = lift.both(site)
             let plain = PlainRoutes(topology: topology)
             var plan = RoutePlan(topology)
-            for address in RandomSite.addresses(&random, topology).prefix(200) {
+            let asked = RandomSite.addresses(&random, site).prefix(200)
+            for address in asked + asked.map(lift.address) {
                 let hop = plan.nextHop(towards: address)
                 let found = hop == RouteEntry.onLink ? nil : plan.pinned[Int(hop)]
                 let way = plain.inClear(address)?.way
                 let expected = way.flatMap { way in
                     way.kind == .unprotected
-                        ? NeighborKey(port: UInt16(way.port), address: way.gateway ?? address.v4Number) : nil
+                        ? NeighborKey(port: UInt16(way.port), address: way.gateway ?? address) : nil
                 }
                 guard found == expected else {
                     Issue.record(
@@ -130,21 +167,31 @@ extension OnDPDK {
                     destination: block, via: gateway, port: random.below(topology.ports.count))
             }
             topology.routes += routes.values
-            let plan = RoutePlan(topology)
-            let compiled = plan.compile()
-            let fib = unsafe try compiled.makeFIB(name: TestEnvironment.name())
-            defer { unsafe cdpdk_fib_free(fib) }
-            let plain = PlainRoutes(topology: topology)
+            let lift = Lift(base: 28)
+            let both = lift.both(topology)
+            let plain = PlainRoutes(topology: both), table = try CompiledRoutes(both)
             for _ in 0..<300 {
                 let address = IPAddress(v4: 0x2000_0000 | UInt32(random.below(1 << 22)))
-                var number = address.v4Number
-                var hop: UInt64 = 0
-                unsafe cdpdk_fib_lookup(fib, &number, &hop, 1)
-                let entry = compiled.entries[Int(hop)], expected = plain.lookUp(address)
-                #expect(entry.kind == expected.kind && Int(entry.port) == expected.port, "\(address)")
-                let gateway = entry.gateway == RouteEntry.onLink ? nil : plan.pinned[Int(entry.gateway)].address
-                #expect(gateway == expected.gateway, "\(address)")
+                for address in [address, lift.address(address)] {
+                    let found = table.lookUp(address), expected = plain.lookUp(address)
+                    #expect(found == expected, "\(address)")
+                }
             }
+        }
+
+        @Test("link-local addresses are in no table")
+        func linkLocal() throws {
+            let site = Topology(
+                ports: [
+                    port("lan", .protected, ["fe80::1/64", "fd00:1::1/64"]), port("wan", .unprotected, ["fe80::1/64"]),
+                ],
+                routes: [Topology.Route(destination: prefix("fd00::/16"), via: address("fe80::9"), port: 1)],
+                neighbors: [], tunnels: [], policies: [])
+            let table = try CompiledRoutes(site)
+            for text in ["fe80::1", "fe80::9", "fe80::"] {
+                #expect(table.lookUp(address(text)).kind == .none, "\(text)")
+            }
+            #expect(table.lookUp(address("fd00:7::1")).gateway == address("fe80::9"))
         }
 
         @Test("every static neighbour has a place, however many there are")
@@ -158,7 +205,7 @@ extension OnDPDK {
             let topology = Topology(ports: ports, routes: [], neighbors: neighbors, tunnels: [], policies: [])
             let tables = try ForwardingTables(topology, workers: 1, name: TestEnvironment.name())
             let places = Set(tables.routing.pinned)
-            let missing = neighbors.count { !places.contains(NeighborKey(port: 0, address: $0.address.v4Number)) }
+            let missing = neighbors.count { !places.contains(NeighborKey(port: 0, address: $0.address)) }
             #expect(missing == 0)
             #expect(Set(tables.routing.pinned).count == tables.routing.pinned.count)
         }

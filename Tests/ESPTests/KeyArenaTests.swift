@@ -1,3 +1,4 @@
+import IPsec
 import SeededRandom
 import Synchronization
 import Testing
@@ -7,7 +8,10 @@ import Testing
 @Suite("Memory for keys")
 struct KeyArenaTests {
     private static func material(_ random: inout SplitMix64) throws -> KeyMaterial {
-        try #require(unsafe random.octets(KeyMaterial.octets).withUnsafeBytes { unsafe KeyMaterial($0) })
+        try #require(
+            unsafe random.octets(Algorithm.aes128GCM16.keyMaterialOctets).withUnsafeBytes {
+                unsafe KeyMaterial($0, for: .aes128GCM16)
+            })
     }
 
     private static let tableOctets = 1008
@@ -32,9 +36,24 @@ struct KeyArenaTests {
         #expect(unsafe next.table == table)
     }
 
+    @Test("a key of any algorithm is expanded, and wiped when it goes", arguments: Algorithm.all)
+    func wiped(algorithm: Algorithm) throws {
+        var random = SplitMix64(seed: 6)
+        let octets = random.octets(algorithm.keyMaterialOctets)
+        let material = try #require(unsafe octets.withUnsafeBytes { unsafe KeyMaterial($0, for: algorithm) })
+        let arena = try #require(KeyArena())
+        var key = arena.expand(material)
+        #expect(key?.algorithm == algorithm)
+        #expect(key.map { UInt64($0.saltWord) } == words([UInt8](octets.dropFirst(algorithm.keyOctets))).0)
+        let table = unsafe try #require(key?.table)
+        #expect(unsafe KeyArenaTests.octets(table, 32).contains { $0 != 0 })
+        key = nil
+        #expect(unsafe KeyArenaTests.octets(table, KeyArenaTests.tableOctets).allSatisfy { $0 == 0 })
+    }
+
     @Test("KEYMAT that goes is wiped, and so is what was no key")
     func wipedMaterial() throws {
-        let slabs = SecretSlabs(octets: KeyMaterial.octets, slotsPerSlab: 4)
+        let slabs = SecretSlabs(octets: Algorithm.aes128GCM16.keyMaterialOctets, slotsPerSlab: 4)
         let slot = try #require(slabs.take())
         unsafe slot.start.initializeMemory(as: UInt8.self, repeating: 0xa5, count: slabs.slotOctets)
         slabs.release(slot)
@@ -101,9 +120,9 @@ struct KeyArenaTests {
     func concurrent(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
         let arena = try #require(KeyArena()), reference = try #require(KeyArena())
-        let texts = (0..<32).map { _ in random.octets(KeyMaterial.octets) }
+        let texts = (0..<32).map { _ in random.octets(Algorithm.aes128GCM16.keyMaterialOctets) }
         let expected = try texts.map { text in
-            let material = try #require(unsafe text.withUnsafeBytes { unsafe KeyMaterial($0) })
+            let material = try #require(unsafe text.withUnsafeBytes { unsafe KeyMaterial($0, for: .aes128GCM16) })
             let key = try #require(reference.expand(material))
             return unsafe KeyArenaTests.octets(key.table, KeyArenaTests.tableOctets)
         }
@@ -115,7 +134,10 @@ struct KeyArenaTests {
                     for _ in 0..<2000 {
                         if held.count < 100 && Bool.random(using: &random) {
                             let text = Int.random(in: texts.indices, using: &random)
-                            guard let material = unsafe texts[text].withUnsafeBytes({ unsafe KeyMaterial($0) }),
+                            guard
+                                let material = unsafe texts[text].withUnsafeBytes({
+                                    unsafe KeyMaterial($0, for: .aes128GCM16)
+                                }),
                                 let key = arena.expand(material)
                             else { return .max }
                             held.append((text, material, key))
@@ -123,7 +145,8 @@ struct KeyArenaTests {
                             let one = held.remove(at: Int.random(in: held.indices, using: &random))
                             if unsafe KeyArenaTests.octets(one.key.table, KeyArenaTests.tableOctets)
                                 != expected[one.text]
-                                || KeyArenaTests.octets(one.material.secret, KeyMaterial.octets) != texts[one.text]
+                                || KeyArenaTests.octets(one.material.secret, Algorithm.aes128GCM16.keyMaterialOctets)
+                                    != texts[one.text]
                             {
                                 wrong += 1
                             }

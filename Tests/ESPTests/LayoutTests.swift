@@ -4,11 +4,32 @@ import Testing
 
 @Suite("Layout of what is hot")
 struct LayoutTests {
-    @Test("an SA is two cache lines and one for rare moments, a job one and a half")
+    @Test("an SA is five or six cache lines, of which plain packets need two; a packet is one, a job two")
     func sizes() {
-        #expect(MemoryLayout<OutboundSecurityAssociation>.size <= 192)
-        #expect(MemoryLayout<InboundSecurityAssociation>.size <= 192)
-        #expect(MemoryLayout<CryptoJob>.size <= 96)
+        #expect(MemoryLayout<OutboundSecurityAssociation>.size <= 384)
+        #expect(MemoryLayout<InboundSecurityAssociation>.size <= 320)
+        #expect(MemoryLayout<InboundPacket>.size <= 64 && MemoryLayout<OutboundPacket>.size <= 64)
+        #expect(MemoryLayout<CryptoJob>.size <= 128)
+    }
+
+    @Test("the parts of a job lie where their addresses are taken")
+    func job() {
+        #expect(MemoryLayout<CryptoJob>.offset(of: \.computedICV) == 0)
+        #expect(MemoryLayout<CryptoJob>.offset(of: \.nonce) == 16)
+        #expect(MemoryLayout<CryptoJob>.offset(of: \.extendedData) == 32)
+    }
+
+    @Test("what a plain packet needs of an SA is in its first two cache lines")
+    func hotHalves() throws {
+        let pair = try AssociationPair(seed: 1)
+        let (outbound, inbound) = unsafe (
+            UInt(bitPattern: pair.outbound.pointer), UInt(bitPattern: pair.inbound.pointer)
+        )
+        // The last of the first line, and the first behind the second.
+        let last = unsafe withUnsafePointer(to: &pair.outbound.pointer.pointee.identification) { UInt(bitPattern: $0) }
+        #expect(last - outbound < 64)
+        let behind = unsafe withUnsafePointer(to: &pair.inbound.pointer.pointee.failuresInRow) { UInt(bitPattern: $0) }
+        #expect(behind - inbound == 192)
     }
 
     @Test("an SA starts a cache line")

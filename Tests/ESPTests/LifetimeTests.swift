@@ -131,7 +131,8 @@ struct LifetimeTests {
     func usedUp() throws {
         var allowance = Allowance()
         (allowance.softPackets, allowance.hardOctets) = (0, 0)
-        let material = try #require(KeyMaterial(hexadecimal: "0x" + String(repeating: "07", count: 20)))
+        let material = try #require(
+            KeyMaterial(hexadecimal: "0x" + String(repeating: "07", count: 20), for: .aes128GCM16))
         let key = try #require(KeyArena()?.expand(material))
         let address = IPAddress(v4: 1)
         let inbound = InboundSecurityAssociation(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import signal
 import stat
 import subprocess
@@ -81,6 +82,33 @@ def test_keygen_writes_both_ends_and_never_overwrites(tmp_path: Path) -> None:
     again = command(*arguments)
     assert again.code == 73
     assert "overwritten" in again.stderr
+
+
+@pytest.mark.parametrize(("algorithm", "digits"), [
+    ("aes-128-gcm-16", 40), ("aes-128-gcm-12", 40), ("aes-128-gcm-8", 40), ("aes-256-gcm-16", 72),
+    ("aes-256-gcm-12", 72), ("aes-256-gcm-8", 72), ("chacha20-poly1305", 72), ("aes-128-gmac", 40),
+    ("aes-256-gmac", 72), ("ah-hmac-sha2-256-128", 64), ("ah-aes-128-gmac", 40)])
+def test_keygen_makes_keys_for_every_algorithm(algorithm: str, digits: int, tmp_path: Path) -> None:
+    keys = [command("keygen", "--algorithm", algorithm).stdout for _ in range(2)]
+    assert keys[0] != keys[1]
+    for key in keys:
+        assert re.fullmatch(r"0x[0-9a-f]+\n", key)
+        assert len(key) == len("0x\n") + digits
+    arguments = ["keygen", "--algorithm", algorithm, "--near", "a", "--far", "b", "--directory", tmp_path / "keys"]
+    assert command(*arguments).code == 0
+    files = sorted((tmp_path / "keys").rglob("*.key"))
+    assert [len(file.read_text()) for file in files] == 4 * [len("0x\n") + digits]
+
+
+def test_keygen_makes_a_key_of_the_usual_algorithm_unasked() -> None:
+    assert re.fullmatch(r"0x[0-9a-f]{40}\n", command("keygen").stdout)
+
+
+def test_keygen_knows_what_a_misspelled_algorithm_was_meant_to_be() -> None:
+    result = command("keygen", "--algorithm", "aes-256-gcm16")
+    assert result.code == 64
+    assert "did you mean aes-256-gcm-16?" in result.stderr
+    assert "ah-hmac-sha2-256-128" in command("keygen", "--algorithm", "des").stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGILL, signal.SIGABRT], ids=lambda number: number.name)

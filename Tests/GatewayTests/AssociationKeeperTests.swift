@@ -103,6 +103,51 @@ struct AssociationKeeperTests {
         #expect(rig.keeper.exhausted == [sa] && rig.send(1, next).refusal == .sequenceExhausted)
     }
 
+    @Test("with ESN past 2^32, up to the last number that the disk can hold, and not beyond")
+    func extendedEnd() throws {
+        let rig = try KeeperRig(), last = ReservationRequest.lastExtendedSequenceNumber, wrap: UInt64 = 1 << 32
+        var request = TestChildren.request(0)
+        request.profile.extendedSequenceNumbers = true
+        let sa = request.outboundIdentity
+        func reserve(_ count: UInt64) throws {
+            var round = StoreRound()
+            round.reservations = [.sequenceNumbers(count: count, sa: sa, last: last)]
+            _ = try rig.store.commit(round, now: rig.now)
+        }
+        try reserve(wrap - 6)
+        var pair = try rig.keeper.install([request], now: rig.now)[0]
+        #expect(rig.keeper.numbers(of: pair).granted == wrap - 6 + Self.block)
+        #expect(pair.outbound.reference.with { !$0.isSoftExpired })
+        // 32 of the 64 bits are sent.
+        #expect(
+            rig.send(10, pair).sent.map(\.sequence) == [
+                0xffff_fffb, 0xffff_fffc, 0xffff_fffd, 0xffff_fffe,
+                0xffff_ffff, 0, 1, 2, 3, 4,
+            ])
+        rig.jump(pair, to: wrap - 6 + Self.block - 2)
+        _ = rig.send(1, pair)
+        _ = try rig.refill()
+        #expect(rig.keeper.numbers(of: pair).granted == wrap - 6 + 2 * Self.block && rig.keeper.exhausted == [])
+
+        try rig.crash()
+        try reserve(last - (wrap - 6 + 2 * Self.block) - Self.block - 10)
+        pair = try rig.keeper.install([request], now: rig.now)[0]
+        #expect(rig.keeper.numbers(of: pair).granted == last - 10)
+        #expect(pair.outbound.reference.with { $0.isSoftExpired })
+        rig.jump(pair, to: last - 12)
+        _ = rig.send(1, pair)
+        _ = try rig.refill()
+        #expect(rig.keeper.numbers(of: pair).granted == last)
+        let (sent, refusal) = rig.send(40, pair)
+        #expect(sent.count == 11 && sent.last?.sequence == last & 0xffff_ffff && refusal == .sequenceExhausted)
+        try rig.crash()
+        let next = try rig.keeper.install([request], now: rig.now)[0]
+        #expect(rig.keeper.exhausted == [sa] && rig.send(1, next).refusal == .sequenceExhausted)
+        // Without ESN the same SA has come to its end long ago.
+        try rig.crash()
+        #expect(try rig.send(1, rig.install(0)).refusal == .sequenceExhausted)
+    }
+
     @Test("what the disk does not take is not granted, and asked for again; limits are told all the same")
     func failure() throws {
         let rig = try KeeperRig()

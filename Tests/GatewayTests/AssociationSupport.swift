@@ -14,7 +14,7 @@ enum TestChildren {
     static func key(_ number: Int) -> KeyMaterial {
         let digits = String(number, radix: 16)
         let text = "0x" + String(repeating: "0", count: 32 - digits.count) + digits + "00000001"
-        return KeyMaterial(hexadecimal: text) ?? { preconditionFailure("\(text) is no key") }()
+        return KeyMaterial(hexadecimal: text, for: .aes128GCM16) ?? { preconditionFailure("\(text) is no key") }()
     }
 
     /// A pair of SAs, `number` from 0.
@@ -70,8 +70,10 @@ struct TestWorker: ~Copyable {
             let refusal = memory.withPacketBytes { bytes -> DropReason? in
                 outbound.removeAll()
                 for index in 0..<min(64, count - first) {
+                    // What is carried is looked at by its version.
+                    bytes.store(UInt8(0x45), at: index * 256 + OutboundBurst.maximumHeadOctets)
                     outbound.append(
-                        buffer: bytes.dropFirst(index * 256).prefix(256), offset: OutboundBurst.headOctets,
+                        buffer: bytes.dropFirst(index * 256).prefix(256), offset: OutboundBurst.maximumHeadOctets,
                         length: TestWorker.octets, association: pair.outbound.reference, tag: index)
                 }
                 outbound.prepare()
@@ -93,10 +95,12 @@ struct TestWorker: ~Copyable {
         // SPI, number, IV, payload, pad length 0, IPv4, ICV.
         var packet: [UInt8] = [0, 0, 0, 0]
         packet += (0..<4).map { UInt8(truncatingIfNeeded: number >> (24 - 8 * $0)) }
-        packet += [UInt8](repeating: 0, count: 8 + TestWorker.octets) + [0, 4] + [UInt8](repeating: 0, count: 16)
+        packet += [UInt8](repeating: 0, count: 8) + [0x45] + [UInt8](repeating: 0, count: TestWorker.octets - 1)
+        packet += [0, 4] + [UInt8](repeating: 0, count: 16)
         return packet.withPacketBytes { bytes in
             inbound.removeAll()
-            inbound.append(bytes: bytes, association: pair.inbound.reference, tag: 0)
+            inbound.append(
+                opened: bytes, start: 0, number: number, association: pair.inbound.reference, tag: 0)
             inbound.finishOpened()
             return inbound[0].failure
         }

@@ -1,4 +1,5 @@
 import Foundation
+import IPsec
 import SAStore
 import Testing
 
@@ -38,8 +39,9 @@ struct CheckReportTests {
               192.0.2.254  02:00:00:00:00:fe  wan
 
             policies outbound, in the order they are looked at
-              priority 5   protect  0.0.0.0/0 to 0.0.0.0/0                                      site-c
-              priority 10  bypass   10.0.1.0/24 to 203.0.113.0/24, udp, destination ports 500-510
+              priority 5   policy-2  protect  0.0.0.0/0 to 0.0.0.0/0                            site-c
+              priority 5   policy-2  protect  ::/0 to ::/0                                      site-c
+              priority 10  policy-1  bypass   10.0.1.0/24 to 203.0.113.0/24, udp, destination ports 500-510
               tunnel       protect  10.0.1.0/24 to 10.0.2.0/24                                  site-b
               tunnel       protect  10.0.1.0/24 to 10.0.3.0/24                                  site-c
               tunnel       protect  10.0.1.0/24 to 10.0.4.0/24                                  site-c
@@ -55,6 +57,8 @@ struct CheckReportTests {
               addresses       192.0.2.1 to 198.51.100.1
               local subnets   10.0.1.0/24
               remote subnets  10.0.2.0/24
+              carries         IPv4 in tunnel mode, IPv4 outside
+              algorithm       aes-128-gcm-16, 32-bit sequence numbers
               inner MTU       1446 octets
               outbound SA     SPI 0x00001001, key \(fingerprints[0])
               inbound SA      SPI 0x00002001, key \(fingerprints[1]), replay window 2048 packets
@@ -67,6 +71,8 @@ struct CheckReportTests {
               addresses       192.0.2.3 to 192.0.2.9
               local subnets   10.0.1.0/24
               remote subnets  10.0.3.0/24, 10.0.4.0/24
+              carries         IPv4 in tunnel mode, IPv4 outside
+              algorithm       aes-128-gcm-16, 32-bit sequence numbers
               inner MTU       1446 octets
               outbound SA     SPI 0x00001002, key \(fingerprints[4])
               inbound SA      SPI 0x00002002, key \(fingerprints[5]), replay window 1024 packets
@@ -91,6 +97,17 @@ struct CheckReportTests {
         #expect(SALifetime.seconds(inner: 46) == 474)
         // 1446 octets leave as 1500, 1538 on the wire.
         #expect(SALifetime.seconds(inner: 1446) == 5284)
+        // With UDP 8 more, and 20 for IPv6; 2^64 packets take 2^32 times as long.
+        var profile = AssociationProfile()
+        profile.natTraversal = true
+        #expect(SALifetime.seconds(inner: 46, profile) == (1 << 32) * (118 + 20 + 8) * 8 / 10_000_000_000)
+        #expect(SALifetime.seconds(inner: 46, AssociationProfile(), outer: .v6) == (1 << 32) * 158 * 8 / 10_000_000_000)
+        profile = AssociationProfile()
+        profile.extendedSequenceNumbers = true
+        #expect(SALifetime.seconds(inner: 46, profile) >> 32 == 474)
+        profile.tfcPaddingOctets = 1446
+        #expect(SALifetime.seconds(inner: 46, profile) == SALifetime.seconds(inner: 1446, profile))
+        #expect(SALifetime.text(200_000) == "2 days" && SALifetime.text(1 << 40) == "34865 years")
         #expect(SALifetime.text(474) == "7 min 54 s" && SALifetime.text(5284) == "1 h 28 min")
     }
 
@@ -104,8 +121,9 @@ struct CheckReportTests {
         #expect(site["worker_cores"] as? [Int] == [1, 2])
         let policies = try #require(site["policies"] as? [[String: Any]])
         #expect(
-            policies.map { $0["action"] as? String } == ["protect", "bypass"] + Array(repeating: "protect", count: 6))
-        #expect(policies[1]["protocol"] as? String == "udp" && policies[1]["destination_ports"] as? String == "500-510")
+            policies.map { $0["action"] as? String } == ["protect", "protect", "bypass"]
+                + Array(repeating: "protect", count: 6))
+        #expect(policies[2]["protocol"] as? String == "udp" && policies[2]["destination_ports"] as? String == "500-510")
         let tunnels = try #require(site["tunnels"] as? [[String: Any]]), tunnel = tunnels[0]
         let child = try #require((tunnel["children"] as? [[String: Any]])?.first)
         #expect(child["not_before"] as? String == "2027-01-01T00:00:00Z")

@@ -46,7 +46,9 @@ struct ControlClientTests {
     }
 
     static let association = ControlView.Association(
-        tunnel: "site-b", spi: SPI(rawValue: 0x1001), direction: .outbound, state: .current,
+        tunnel: "site-b", spi: SPI(rawValue: 0x1001), direction: .outbound, securityProtocol: "esp",
+        algorithm: "aes-128-gcm-16", mode: "tunnel", extendedSequenceNumbers: false, localAddress: "192.0.2.1",
+        remoteAddress: "198.51.100.1", state: .current,
         keyFingerprint: "0123456789abcdef", worker: 0, packets: 12_345, octets: UInt64(Int64.max) + 1,
         sequenceNumber: 7, notBefore: ControlTime(secondsSince1970: 1_798_761_600), origin: .file)
 
@@ -92,7 +94,9 @@ struct ControlClientTests {
             let count = ControlAPI.rowLimit + 5
             rig.target.with {
                 $0.views[.routes] = .routes(
-                    (0..<count).map { ControlView.Route(destination: "\($0)", via: nil, port: "p", kind: "static") })
+                    (0..<count).map {
+                        ControlView.Route(family: "ipv4", destination: "\($0)", via: nil, port: "p", kind: "static")
+                    })
             }
             var made = try ControlClient(socket: rig.directory.socket, config: nil)
             made.patience = 600

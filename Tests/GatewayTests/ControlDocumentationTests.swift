@@ -86,25 +86,30 @@ private enum Sample {
     static let values: Set<String> = ["a-value", "wan", "replayed", "integrity_failed"]
 
     static let association = ControlView.Association(
-        tunnel: "t", spi: spi, direction: .inbound, path: "software", state: .current, keyFingerprint: "0", worker: 0,
+        tunnel: "t", spi: spi, direction: .inbound, path: "software", securityProtocol: "esp",
+        algorithm: "aes-128-gcm-16", mode: "tunnel", extendedSequenceNumbers: false, localAddress: "a",
+        remoteAddress: "b", innerMtuOctets: 1446, natTraversalPeer: "b:4500", state: .current, keyFingerprint: "0",
+        worker: 0,
         packets: 0, octets: 0, sequenceNumber: 0, sequenceNumbersGranted: 0, replayCeiling: 0, replayWindowPackets: 64,
         notBefore: time, installedAt: time, softLifetimePackets: 0, softLifetimeOctets: 0, softLifetimeSeconds: 0,
         hardLifetimePackets: 0, hardLifetimeOctets: 0, hardLifetimeSeconds: 0, origin: .file,
         fallbackPackets: ["a-value": 1])
     static let policy = ControlView.PolicyEntry(
-        direction: .outbound, position: 0, action: "protect", tunnel: "t", source: "a", destination: "b",
-        ipProtocol: "udp", sourcePorts: "1", destinationPorts: "2", priority: 1, packets: 0)
+        direction: .outbound, position: 0, name: "t", action: "protect", tunnel: "t", source: "a", destination: "b",
+        ipProtocol: "udp", sourcePorts: "1", destinationPorts: "2", icmpTypes: "8",
+        priority: 1, packets: 0, octets: 0)
     static let port = ControlView.Port(
         name: "wan", role: "protected", device: "d", driver: "d", mac: "m", link: .up, mtuOctets: 1500,
-        addresses: ["a"],
+        vlan: 7, addresses: ["a"],
         rxPackets: 0, rxOctets: 0, txPackets: 0, txOctets: 0, rxMissed: 0, rxErrors: 0, rxNoBuffers: 0)
     static let worker = ControlView.Worker(
         index: 0, core: 1, polls: 2, busyShare: 0.5, handoffQueuePackets: 0, tablesGeneration: 1,
         blockedNanosecondsMax: 0, associations: 1)
     static let offload = ControlView.Offload(
         tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w")
-    static let neighbor = ControlView.Neighbor(port: "wan", address: "a", mac: "m", state: "static", ageSeconds: 1)
-    static let route = ControlView.Route(destination: "a", via: "b", port: "wan", kind: "static")
+    static let neighbor = ControlView.Neighbor(
+        port: "wan", family: "ipv4", address: "a", mac: "m", state: "static", ageSeconds: 1)
+    static let route = ControlView.Route(family: "ipv4", destination: "a", via: "b", port: "wan", kind: "static")
 
     static let rows: [any Sendable] = [association, policy, port, worker, offload, neighbor, route]
     static let views: [ControlView] = [

@@ -35,6 +35,23 @@ struct ControlKeyTests {
         }
     }
 
+    @Test("keys of any algorithm arrive, and are those of the one that is asked for", arguments: Algorithm.all)
+    func algorithms(algorithm: Algorithm) throws {
+        let keys = KeyFiles.makePair(for: algorithm) { KeyFiles.makeKey(for: algorithm) }
+        let text = Self.body(
+            outbound: "{\"spi\":\"0x1002\",\"key\":\"\(keys.there)\"}",
+            inbound: "{\"spi\":\"0x2002\",\"key\":\"\(keys.back)\"}")
+        let request = try AddAssociations(body: Array(text.utf8))
+        for other in Algorithm.all {
+            let material = request.outboundKey.material(for: other)
+            #expect((material != nil) == (other.keyMaterialOctets == algorithm.keyMaterialOctets))
+            #expect(material.map { $0.algorithm == other } ?? true)
+        }
+        let expected = KeyMaterial(hexadecimal: keys.there, for: algorithm)?.fingerprint
+        #expect(request.outboundKey.material(for: algorithm)?.fingerprint == expected)
+        #expect(request.inboundKey.material(for: algorithm)?.fingerprint == request.inboundKey.fingerprint)
+    }
+
     @Test("errors name the field, and no answer holds a part of a key")
     func errors() async throws {
         try await ControlRig.run { rig in
@@ -58,7 +75,7 @@ struct ControlKeyTests {
                     "replay_window_packets"
                 ),
                 (Self.body(inbound: "{\"spi\":\"0x2002\",\(key),\"replay_window_packets\":\(UInt64.max)}"), "replay"),
-                (Self.body(inbound: "{\"spi\":\"0x2002\",\"key\":\"\(TestKeys.first)\"}"), "the same AES key"),
+                (Self.body(inbound: "{\"spi\":\"0x2002\",\"key\":\"\(TestKeys.first)\"}"), "the same key"),
                 (Self.body(rest: ",\"not_before\":\"\(TestKeys.first)\""), "not_before is not"),
                 (Self.body(rest: ",\"not_before\":1e300"), "not_before is not"),
                 (Self.body(rest: ",\"\(TestKeys.first)\":\"\(TestKeys.second)\""), "unknown field"),

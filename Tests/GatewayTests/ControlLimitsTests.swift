@@ -11,7 +11,9 @@ struct ControlLimitsTests {
     private static func makeLarge(_ target: FakeTarget) {
         let text = String(repeating: "x", count: 4 << 20)
         target.with { state in
-            state.views[.routes] = .routes([.init(destination: text, via: nil, port: "p", kind: "static")])
+            state.views[.routes] = .routes([
+                .init(family: "ipv4", destination: text, via: nil, port: "p", kind: "static")
+            ])
             state.views[.drops] = .drops([:])
         }
     }

@@ -68,7 +68,7 @@ struct ControlServerTests {
         try await ControlRig.run { rig in
             let count = 2 * ControlAPI.rowLimit + 7
             let rows = (0..<count).map {
-                ControlView.Route(destination: "\($0)", via: nil, port: "wan", kind: "static")
+                ControlView.Route(family: "ipv4", destination: "\($0)", via: nil, port: "wan", kind: "static")
             }
             rig.target.with { $0.views[.routes] = .routes(rows) }
             var seen: [String] = [], path = "/v1/routes", pages = 0

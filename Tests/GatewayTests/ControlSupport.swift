@@ -253,7 +253,7 @@ final class RawConnection: @unchecked Sendable {
 }
 
 /// Of a test's key.
-func fingerprint(_ key: String) -> KeyFingerprint? { KeyMaterial(hexadecimal: key)?.fingerprint }
+func fingerprint(_ key: String) -> KeyFingerprint? { KeyMaterial(hexadecimal: key, for: .aes128GCM16)?.fingerprint }
 
 /// Takes keys and keeps none.
 final class ForgetfulTarget: ControlTarget {

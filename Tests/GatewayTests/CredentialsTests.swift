@@ -30,7 +30,7 @@ struct CredentialsTests {
         let reading = try readSite(site, mode: .run, files: files, credentials: credentials)
         #expect(
             reading.site.topology.tunnels[0].children[0].outbound.key.fingerprint
-                == KeyMaterial(hexadecimal: TestKeys.first)?.fingerprint)
+                == KeyMaterial(hexadecimal: TestKeys.first, for: .aes128GCM16)?.fingerprint)
     }
 
     @Test("a credential that all may read is refused", arguments: [0o444, 0o604] as [UInt32])

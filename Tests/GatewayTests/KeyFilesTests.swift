@@ -1,16 +1,28 @@
 import ESP
 import Foundation
+import IPsec
 import Testing
 
 @testable import Gateway
 
 @Suite("vpn-gw keygen")
 struct KeyFilesTests {
-    @Test("a key is KEYMAT that the site reader takes, and never the same twice")
-    func key() {
-        let keys = (0..<64).map { _ in KeyFiles.makeKey() }
+    @Test("a key is KEYMAT of its algorithm, and never the same twice", arguments: Algorithm.all)
+    func key(algorithm: Algorithm) {
+        let keys = (0..<64).map { _ in KeyFiles.makeKey(for: algorithm) }
         #expect(Set(keys).count == keys.count)
-        for key in keys { #expect(KeyMaterial(hexadecimal: key) != nil) }
+        for key in keys { #expect(KeyMaterial(hexadecimal: key, for: algorithm) != nil) }
+    }
+
+    @Test("algorithms go by the names of site files, and a misspelled one by the nearest")
+    func algorithms() {
+        #expect(KeyFiles.usualAlgorithm == "aes-128-gcm-16")
+        #expect(KeyFiles.algorithmNames.count == Algorithm.all.count)
+        for name in KeyFiles.algorithmNames { #expect(KeyFiles.algorithm(named: name)?.name == name) }
+        #expect(KeyFiles.algorithm(named: "aes-256-gcm") == nil)
+        #expect(KeyFiles.hint(forAlgorithm: "aes-256-gcm16").hasPrefix("did you mean aes-256-gcm-16? there are "))
+        let hint = KeyFiles.hint(forAlgorithm: "des")
+        #expect(hint.hasPrefix("there are aes-128-gcm-16, ") && hint.hasSuffix(", ah-aes-128-gmac"))
     }
 
     @Test("both ends get each other's keys, the directions differ in key and salt, and nobody else reads them")
@@ -40,9 +52,17 @@ struct KeyFilesTests {
         var drawn = [key + salt, key + salt, others.0 + salt, key + others.1, others.0 + others.1, "none"].map {
             "0x" + $0
         }
-        let pair = KeyFiles.makePair { drawn.removeFirst() }
+        let pair = KeyFiles.makePair(for: .aes128GCM16) { drawn.removeFirst() }
         #expect(pair == ("0x" + key + salt, "0x" + others.0 + others.1))
         #expect(drawn.count == 1)
+    }
+
+    @Test("keys without salt differ, and nothing more can be asked of them")
+    func pairWithoutSalt() throws {
+        let algorithm = try #require(Algorithm(.authenticationHMACSHA256))
+        let (key, other) = ("0x" + String(repeating: "a", count: 64), "0x" + String(repeating: "b", count: 64))
+        var drawn = [key, key, other, "none"]
+        #expect(KeyFiles.makePair(for: algorithm) { drawn.removeFirst() } == (key, other))
     }
 
     @Test("a suffix names further keys beside the first")

@@ -23,7 +23,7 @@ struct NumberArithmeticTests {
     }
 
     private func count(_ numbers: OutboundNumbers) -> UInt64 {
-        guard case .sequenceNumbers(let count, _) = numbers.requests[0] else { return 0 }
+        guard case .sequenceNumbers(let count, _, _) = numbers.requests[0] else { return 0 }
         return count
     }
 
@@ -76,7 +76,8 @@ struct NumberArithmeticTests {
         for behind: UInt64 in [0, 1, last - 9, last, 1 << 40, UInt64(Int64.max)] {
             let pair = try pair(replayCeiling: behind), begun = ContinuousClock.now
             let first = InboundCeiling(pair, now: begun)
-            #expect(first.onDisk.ceiling == behind + InboundCeiling.smallestDistance && !first.isFar)
+            let top = InboundCeiling.highestCeiling
+            #expect(first.onDisk.ceiling == min(top, behind + InboundCeiling.smallestDistance) && !first.isFar)
             first.grant()
             #expect(
                 first.raised(at: begun, interval: InboundCeiling.interval) == nil
@@ -91,6 +92,31 @@ struct NumberArithmeticTests {
                 #expect((raised?.onDisk.ceiling ?? 0) <= max(last, behind) + 1 << 22)
             }
         }
+    }
+
+    @Test("no ceiling is above what the disk can hold, and none is asked for there")
+    func highestCeiling() throws {
+        let top = InboundCeiling.highestCeiling, begun = ContinuousClock.now
+        for behind in [top - 9, top - 8, top - 7, top - 1, top, .max] {
+            let pair = try pair(replayCeiling: behind), ceiling = InboundCeiling(pair, now: begun)
+            #expect(ceiling.onDisk.ceiling == (behind < top - 8 ? behind + 8 : top))
+            let raised = ceiling.raised(at: begun + .seconds(1), interval: InboundCeiling.interval)
+            #expect(raised == nil && ceiling.lowered(at: begun + .seconds(1), interval: InboundCeiling.interval) == nil)
+            #expect(!ceiling.isUrgent)
+        }
+    }
+
+    @Test("a sixteenth of its numbers before the end an outbound SA is at its soft limit")
+    func walls() {
+        let record = SARecord(identity: TestChildren.request(0).outboundIdentity, installedAt: 0)
+        var profile = AssociationProfile()
+        func soft(_ behind: UInt64) -> UInt64 {
+            Allowance.outbound(Lifetime(), record, behind: behind, profile: profile).softPackets
+        }
+        #expect(soft(0) == 0xefff_ffff && soft(0xefff_fffe) == 1 && soft(0xefff_ffff) == 0 && soft(.max) == 0)
+        profile.extendedSequenceNumbers = true
+        let wall = UInt64(15) << 59 - 1
+        #expect(soft(0) == wall && soft(1 << 32) == wall - 1 << 32 && soft(wall) == 0 && soft(.max) == 0)
     }
 
     @Test("the distance is what two commits' time brings, and comes down with the rate")

@@ -16,16 +16,20 @@ struct SiteFuzzTests {
         "not_before = ", "2027-01-01T00:00:00Z", "1969-12-31T23:59:59-23:59", "9999-12-31T23:59:59", ".5", "+01:00",
         "T",
         "soft_lifetime_packets = 1\n", "hard_lifetime_octets = 0x7fffffffffffffff\n", "hook_command = [\"/x\"]\n",
+        "fe80::1", "::ffff:1.2.3.4", "ff02::1", "/129", "/64", "::", "mode = \"transport\"\n", "aes-256-gcm-8",
+        "ah-aes-128-gmac", "icv_octets = 12\n", "nat_traversal = true\n", "dscp = \"ef\"\n", "icmp_types = \"3/4\"\n",
+        "protocol = \"icmpv6\"\n", "[punt]\n", "tfc_padding_octets = 1400\n", "extended_sequence_numbers = true\n",
         "key_file = \"$CREDENTIALS_DIRECTORY/x\"", "${HOME}",
     ]
 
     @Test("no mutation traps, and no problem shows a key", arguments: 1...4 as ClosedRange<UInt64>)
     func mutations(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        let good = Array(goodSite.utf8), lines = goodSite.split(separator: "\n", omittingEmptySubsequences: false)
         var read = 0, refused = 0
         for round in 0..<1000 {
-            var octets = good
+            let text = round % 3 == 1 ? dualSite : goodSite
+            let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+            var octets = Array(text.utf8)
             if round % 4 == 0 {
                 var shuffled = lines
                 for _ in 0..<Int.random(in: 1...4, using: &random) {

@@ -10,7 +10,7 @@ private struct PlainStore {
 
     mutating func grant(_ request: ReservationRequest) -> ClosedRange<UInt64>? {
         switch request {
-        case .sequenceNumbers(let count, let sa):
+        case .sequenceNumbers(let count, let sa, _):
             let end = sequences[sa, default: 0]
             if end == 0xffff_ffff { return nil }
             let last = count > 0xffff_ffff - end ? 0xffff_ffff : end + count
@@ -78,7 +78,7 @@ struct ReservationPropertyTests {
 
     private func counter(of request: ReservationRequest) -> String {
         switch request {
-        case .sequenceNumbers(_, let sa): "\(sa.fingerprint) \(sa.spi)"
+        case .sequenceNumbers(_, let sa, _): "\(sa.fingerprint) \(sa.spi)"
         case .initializationVectors(_, let fingerprint, _): fingerprint
         }
     }

@@ -85,6 +85,35 @@ struct StateStoreTests {
         #expect(try store.sequenceNumbersReserved(for: sa) == 0xffff_ffff)
     }
 
+    @Test("sequence numbers with ESN go past 2^32 and end at 2^63 - 1; without, such an SA gets none")
+    func extendedExhaustion() throws {
+        let sa = identity(1, 0x1001), last = ReservationRequest.lastExtendedSequenceNumber
+        func take(_ count: UInt64, last: UInt64 = last) throws -> ClosedRange<UInt64>? {
+            let store = try StateStore(directory: directory.state)
+            return try store.reserve([.sequenceNumbers(count: count, sa: sa, last: last)])[0]
+        }
+        #expect(try take(0xffff_fff0) == 1...0xffff_fff0)
+        #expect(try take(0x20) == 0xffff_fff1...0x1_0000_0010)
+        #expect(try take(1, last: ReservationRequest.lastSequenceNumber) == nil)
+        #expect(try take(.max, last: .max) == 0x1_0000_0011...last)
+        #expect(try take(1) == nil && take(1, last: .max) == nil)
+        let record = try StateStore.inspect(directory: directory.state)[0]
+        #expect(record.sequenceReserved == last && record.restartsLeft == 0)
+    }
+
+    @Test("restarts that are left, by where the SA ends")
+    func restartsLeft() {
+        let short = ReservationRequest.lastSequenceNumber, long = ReservationRequest.lastExtendedSequenceNumber
+        #expect(SARecord.restartsLeft(behind: 0, last: short) == 16383)
+        #expect(SARecord.restartsLeft(behind: 0, last: long) == (1 << 45) - 1)
+        #expect(SARecord.restartsLeft(behind: short + 1, last: short) == 0)
+        #expect(SARecord.restartsLeft(behind: .max, last: long) == 0)
+        func left(_ reserved: UInt64) -> UInt64 {
+            SARecord(identity: identity(1, 0x1001), installedAt: 0, sequenceReserved: reserved).restartsLeft
+        }
+        #expect(left(short) == 0 && left(short + 1) > 1 << 44)
+    }
+
     @Test("IVs end at 2^63 - 1, and a clock beyond that takes none")
     func vectorExhaustion() throws {
         let store = try StateStore(directory: directory.state)

@@ -123,6 +123,9 @@ typedef struct cdpdk_port_state {
 int cdpdk_port_by_name(const char *name);
 // Configures and starts a port as far as its driver allows.
 void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_port_state *state);
+// Makes a port receive frames to these multicast MAC addresses, or to any where its driver knows no list. -errno when
+// it can do neither.
+int cdpdk_port_join(uint16_t port, const uint64_t *groups, uint32_t count);
 // Stops and closes it; buffers in its queues go back to their pool.
 void cdpdk_port_close(uint16_t port);
 bool cdpdk_port_link_is_up(uint16_t port);
@@ -166,11 +169,33 @@ typedef struct cdpdk_rule {
     uint32_t result;  // not 0
 } cdpdk_rule;
 
+// The same of an IPv6 packet.
+typedef struct cdpdk_flow_key6 {
+    uint8_t protocol;
+    uint8_t zero[3];
+    uint32_t source[4], destination[4];
+    uint16_t source_port, destination_port;
+    uint32_t ports_visible;
+} cdpdk_flow_key6;
+
+// One rule over IPv6. Each word of an address in the processor's order, the first word first.
+typedef struct cdpdk_rule6 {
+    uint32_t source[4], destination[4];
+    uint8_t source_length, destination_length;
+    uint8_t protocol, protocol_mask;
+    uint16_t source_port_low, source_port_high, destination_port_low, destination_port_high;
+    uint8_t ports_visible, ports_visible_mask;
+    int32_t priority;
+    uint32_t result;  // not 0
+} cdpdk_rule6;
+
 // Builds a classifier; NULL with *ERROR (-errno) on failure. COUNT is at least 1.
 void *cdpdk_classifier_create(const char *name, const cdpdk_rule *rules, uint32_t count, int *error);
+void *cdpdk_classifier6_create(const char *name, const cdpdk_rule6 *rules, uint32_t count, int *error);
 void cdpdk_classifier_free(void *classifier);
 // RESULTS[i] = result of the best rule for *KEYS[i], or 0.
 void cdpdk_classify(void *classifier, const cdpdk_flow_key *const *keys, uint32_t *results, uint32_t count);
+void cdpdk_classify6(void *classifier, const cdpdk_flow_key6 *const *keys, uint32_t *results, uint32_t count);
 
 // A longest-prefix table over IPv4 for up to COUNT routes; next hops 1 to 32767, 0 is none. NULL and rte_errno on
 // failure.
@@ -179,3 +204,9 @@ void cdpdk_fib_free(void *fib);
 int cdpdk_fib_add(void *fib, uint32_t address, uint8_t length, uint64_t next_hop);
 // Addresses in the processor's order.
 void cdpdk_fib_lookup(void *fib, uint32_t *addresses, uint64_t *next_hops, uint32_t count);
+
+// The same over IPv6, with room for ROUTES routes and TBL8S tables of 256 entries. Addresses as they are on the wire.
+void *cdpdk_fib6_create(const char *name, uint32_t routes, uint32_t tbl8s);
+void cdpdk_fib6_free(void *fib);
+int cdpdk_fib6_add(void *fib, const uint8_t *address, uint8_t length, uint64_t next_hop);
+void cdpdk_fib6_lookup(void *fib, void *addresses, uint64_t *next_hops, uint32_t count);

@@ -23,8 +23,10 @@ struct UnboundInstaller: AssociationInstaller {
                 owner: request.owner, behind: 0,
                 allowance: Allowance(request.lifetime, inboundRecord))
             outbound.reference.with { association in
-                association.limit(Allowance.outbound(request.lifetime, outboundRecord, behind: 0))
-                association.grant(sequence: ReservationRequest.lastSequenceNumber, initializationVector: .max)
+                association.limit(
+                    Allowance.outbound(request.lifetime, outboundRecord, behind: 0, profile: request.profile))
+                association.grant(
+                    sequence: ReservationRequest.lastSequenceNumber(of: request.profile), initializationVector: .max)
             }
             inbound.reference.with { $0.setCeiling(.max, notice: .max) }
             return AssociationPair(

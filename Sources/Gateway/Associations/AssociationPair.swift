@@ -75,7 +75,9 @@ final class AssociationPair: Sendable {
     /// Goes by another lifetime from now on. Called twice, a round of the worker apart.
     func limit(_ lifetime: Lifetime) {
         let behind = outboundRecord.sequenceReserved
-        outbound.reference.with { $0.limit(Allowance.outbound(lifetime, outboundRecord, behind: behind)) }
+        outbound.reference.with {
+            $0.limit(Allowance.outbound(lifetime, outboundRecord, behind: behind, profile: sameness.profile))
+        }
         inbound.reference.with { $0.limit(Allowance(lifetime, inboundRecord)) }
     }
 }
@@ -91,14 +93,14 @@ extension Allowance {
         hardOctets = left(lifetime.hard.octets, record.octets)
     }
 
-    /// Numbers before the last one at which somebody should know that they end: a sixteenth of all.
-    static let wallNotice: UInt64 = 1 << 28
-
-    /// The same for an outbound SA, which ends at 2^32 - 1 whatever its lifetime (RFC 4303 section 3.3.3) and whose
-    /// soft limit is a sixteenth before that at the latest. `behind` is the number that this run follows on.
-    static func outbound(_ lifetime: Lifetime, _ record: SARecord, behind: UInt64) -> Allowance {
+    /// The same for an outbound SA, which ends with its last sequence number whatever its lifetime (RFC 4303 section
+    /// 3.3.3) and whose soft limit is a sixteenth of all numbers before that at the latest. `behind` is the number that
+    /// this run follows on.
+    static func outbound(
+        _ lifetime: Lifetime, _ record: SARecord, behind: UInt64, profile: AssociationProfile
+    ) -> Allowance {
         var allowance = Allowance(lifetime, record)
-        let wall = ReservationRequest.lastSequenceNumber - wallNotice
+        let last = ReservationRequest.lastSequenceNumber(of: profile), wall = last - (last >> 4 + 1)
         allowance.softPackets = min(allowance.softPackets, wall - min(wall, behind))
         return allowance
     }

@@ -6,10 +6,13 @@ import IPsec
 
 extension TunnelBook {
     /// Where a peer behind a NAT was seen last (RFC 7296 section 2.23).
-    struct Peer: Sendable, Hashable {
+    struct Peer: Sendable, Hashable, CustomStringConvertible {
         let address: IPAddress
         /// UDP port.
         let port: UInt16
+
+        /// "198.51.100.1:4500", "[2001:db8::1]:4500".
+        var description: String { address.family == .v4 ? "\(address):\(port)" : "[\(address)]:\(port)" }
     }
 
     /// What a router said of the way to a peer (RFC 1191, RFC 8201).
@@ -49,7 +52,7 @@ extension TunnelBook {
         return [
             Event(
                 kind: .peerMoved, tunnel: entries[index].name, direction: .inbound, spi: spi,
-                detail: peer.address.family == .v4 ? "\(peer.address):\(peer.port)" : "[\(peer.address)]:\(peer.port)")
+                detail: peer.description)
         ]
     }
 
@@ -82,6 +85,7 @@ extension TunnelBook {
             if let peer = entry.peer {
                 topology.tunnels[index].remoteAddress = peer.address
                 topology.tunnels[index].remotePort = peer.port
+                topology.tunnels[index].peerHasMoved = true
             }
             if let path = entry.path {
                 let tunnel = topology.tunnels[index]

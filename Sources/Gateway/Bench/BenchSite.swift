@@ -80,8 +80,11 @@ struct BenchSite {
     }
 
     private static func key(_ generator: inout SystemRandomNumberGenerator) throws -> KeyMaterial {
-        var octets = (0..<KeyMaterial.octets).map { _ in UInt8.random(in: 0...255, using: &generator) }
-        let key = unsafe octets.withUnsafeMutableBytes { unsafe KeyMaterial(UnsafeRawBufferPointer($0)) }
+        let algorithm = Algorithm.aes128GCM16
+        var octets = (0..<algorithm.keyMaterialOctets).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let key = unsafe octets.withUnsafeMutableBytes {
+            unsafe KeyMaterial(UnsafeRawBufferPointer($0), for: algorithm)
+        }
         guard let key else { throw DataPlaneError.noCrypto }
         return key
     }

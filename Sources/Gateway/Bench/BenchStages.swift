@@ -23,7 +23,7 @@ struct BenchStages {
     static func measure(innerOctets: Int, samples: Int) throws -> Row {
         let site = try BenchSite(tunnels: 1)
         let tunnel = site.near.tunnels[0]
-        guard let key = KeyArena()?.expand(tunnel.children[0].outbound.key), var crypto = SoftwareGCM() else {
+        guard let key = KeyArena()?.expand(tunnel.children[0].outbound.key), var crypto = SoftwareCrypto() else {
             throw DataPlaneError.noCrypto
         }
         let sending = OutboundAssociationReference(
@@ -60,16 +60,17 @@ struct BenchStages {
                 let prepared = Environment.ticks
                 crypto.submit(outbound)
                 _ = crypto.collect()
+                outbound.finish()
                 // All packets lie alike in their buffers: what tells where is not ESP's cost.
-                let start = outbound[0].offset + IPv4Header.minimumOctets
-                let length = outbound[0].length - IPv4Header.minimumOctets
+                let (start, length) = (outbound[0].offset, outbound[0].length)
                 let encrypted = Environment.ticks
                 for index in 0..<burst {
                     inbound.append(
-                        bytes: memory[first + index].dropFirst(start).prefix(length), association: receiving, tag: index
-                    )
+                        packet: memory[first + index].dropFirst(start).prefix(length), start: IPv4Header.minimumOctets,
+                        association: receiving, tag: index)
                 }
                 inbound.prepare()
+                inbound.resynchronize(&crypto)
                 let looked = Environment.ticks
                 crypto.submit(inbound)
                 _ = crypto.collect()

@@ -52,7 +52,7 @@ extension CheckReport.Association {
     /// What is left of an outbound SA; the number of restarts where it is low.
     fileprivate mutating func add(_ used: [String: SARecord]) -> UInt64? {
         let reserved = used[CheckReport.name(spi, keyFingerprint)]?.sequenceReserved ?? 0
-        let left = SARecord.restartsLeft(behind: reserved)
+        let left = SARecord.restartsLeft(behind: reserved, last: sequenceNumbersLast ?? 0)
         sequenceNumbersReserved = reserved
         restartsLeft = left
         return left < CheckReport.fewRestarts ? left : nil
@@ -60,7 +60,7 @@ extension CheckReport.Association {
 
     /// For people.
     var restartsText: String? {
-        guard let sequenceNumbersReserved, let restartsLeft else { return nil }
-        return "\(restartsLeft); \(sequenceNumbersReserved) of 4294967295 sequence numbers reserved"
+        guard let sequenceNumbersReserved, let sequenceNumbersLast, let restartsLeft else { return nil }
+        return "\(restartsLeft); \(sequenceNumbersReserved) of \(sequenceNumbersLast) sequence numbers reserved"
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import IPsec
 
 extension CheckReport {
     /// Lines for people: the problems as compilers print them, their count, and the resolved site.
@@ -33,6 +34,9 @@ extension CheckReport {
             ["memory", memory + (site.hugePages ? ", huge pages" : ", no huge pages")],
         ])
         if !site.ealArguments.isEmpty { lines += table([["EAL arguments", site.ealArguments.joined(separator: " ")]]) }
+        if let punt = site.punt {
+            lines += table([["punt", "\(punt.device), \(punt.ratePacketsPerSecond) packets a second"]])
+        }
         if !site.hookCommand.isEmpty { lines += table([["hook command", site.hookCommand.joined(separator: " ")]]) }
 
         lines += section(
@@ -40,7 +44,7 @@ extension CheckReport {
             site.ports.map { port in
                 [
                     port.name, port.role, port.addresses.joined(separator: ", "), "mtu \(port.mtuOctets)", port.device,
-                    port.localServices ? "" : "no local services",
+                    port.vlan.map { "vlan \($0)" } ?? "", port.localServices ? "" : "no local services",
                 ]
             })
         lines += section("routes", site.routes.map { [$0.destination, "via \($0.via)", $0.port] })
@@ -49,7 +53,7 @@ extension CheckReport {
             let entries = site.policies.filter { $0.direction == direction }
             lines += section(
                 "policies \(direction), in the order they are looked at",
-                entries.map(row) + [["", "discard", "everything else"]])
+                entries.map(row) + [["", "", "discard", "everything else"]])
         }
         for tunnel in site.tunnels { lines += self.lines(tunnel) }
         return lines
@@ -60,7 +64,9 @@ extension CheckReport {
         if let ipProtocol = entry.ipProtocol { selector += ", \(ipProtocol)" }
         if let ports = entry.sourcePorts { selector += ", source ports \(ports)" }
         if let ports = entry.destinationPorts { selector += ", destination ports \(ports)" }
-        return [entry.priority.map { "priority \($0)" } ?? "tunnel", entry.action, selector, entry.tunnel ?? ""]
+        if let types = entry.icmpTypes { selector += ", types \(types)" }
+        let name = entry.priority == nil ? "" : entry.name
+        return [entry.priority.map { "priority \($0)" } ?? "tunnel", name, entry.action, selector, entry.tunnel ?? ""]
     }
 
     private static func lines(_ tunnel: Tunnel) -> [String] {
@@ -70,8 +76,18 @@ extension CheckReport {
             ["addresses", "\(tunnel.localAddress) to \(tunnel.remoteAddress)"],
             ["local subnets", tunnel.localSubnets.joined(separator: ", ")],
             ["remote subnets", tunnel.remoteSubnets.joined(separator: ", ")],
-            ["inner MTU", "\(tunnel.innerMtuOctets) octets"],
+            [
+                "carries",
+                tunnel.innerFamilies.map(familyText).joined(separator: " and ") + " in \(tunnel.mode) mode"
+                    + (tunnel.mode == "transport" ? "" : ", \(familyText(tunnel.outerFamily)) outside"),
+            ],
+            [
+                "algorithm",
+                tunnel.algorithm + ", \(tunnel.extendedSequenceNumbers ? 64 : 32)-bit sequence numbers",
+            ],
         ]
+        rows += extras(tunnel)
+        rows.append(["inner MTU", "\(tunnel.innerMtuOctets) octets"])
         rows += associations(tunnel.outbound, tunnel.inbound)
         for (index, child) in tunnel.children.enumerated() {
             rows.append(["child \(index + 1)", child.notBefore.map { "not before \($0)" } ?? "without a date"])
@@ -90,6 +106,21 @@ extension CheckReport {
             "\(smallest) at 10 GbE line rate of 64-octet frames, \(largest) of \(tunnel.innerMtuOctets)-octet packets",
         ])
         return ["", "tunnel \(tunnel.name)"] + table(rows)
+    }
+
+    private static func familyText(_ word: String) -> String { word == "ipv6" ? "IPv6" : "IPv4" }
+
+    /// What a tunnel has that most have not.
+    private static func extras(_ tunnel: Tunnel) -> [[String]] {
+        var rows: [[String]] = []
+        if tunnel.natTraversal { rows.append(["NAT traversal", "ESP in UDP, port 4500; the peer may move"]) }
+        if tunnel.df != "copy" || tunnel.dscp != "copy" {
+            rows.append(["outer header", "DF \(tunnel.df), DSCP \(tunnel.dscp)"])
+        }
+        if tunnel.tfcPaddingOctets > 0 { rows.append(["TFC padding", "to \(tunnel.tfcPaddingOctets) octets"]) }
+        if tunnel.clampMss { rows.append(["TCP segments", "clamped to the inner MTU"]) }
+        if !tunnel.learnPathMtu { rows.append(["path MTU", "not learnt from ICMP errors"]) }
+        return rows
     }
 
     private static func associations(_ outbound: Association, _ inbound: Association) -> [[String]] {
@@ -131,6 +162,18 @@ extension CheckReport {
     }
 
     static func hexadecimal(_ octet: UInt8) -> String { (octet < 16 ? "0" : "") + String(octet, radix: 16) }
+
+    /// "ipv4", "ipv6".
+    static func word(_ family: IPFamily) -> String { family == .v4 ? "ipv4" : "ipv6" }
+
+    /// ICMP messages as site files have them: "8", "0-8", "3/4".
+    static func messages(_ messages: ClosedRange<UInt16>) -> String {
+        let (first, last) = (messages.lowerBound, messages.upperBound)
+        func coded(_ message: UInt16) -> String { "\(message >> 8)/\(message & 0xff)" }
+        if first == last { return coded(first) }
+        guard first & 0xff == 0, last & 0xff == 0xff else { return "\(coded(first))-\(coded(last))" }
+        return range(first >> 8...last >> 8)
+    }
 
     static func range(_ ports: ClosedRange<UInt16>) -> String {
         ports.count == 1 ? "\(ports.lowerBound)" : "\(ports.lowerBound)-\(ports.upperBound)"

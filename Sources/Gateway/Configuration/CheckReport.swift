@@ -1,5 +1,6 @@
 import DataPlane
 import IPsec
+import SAStore
 
 /// What `vpn-gw check` prints: every problem and, when the site can be used, the site as the gateway understands it.
 ///
@@ -19,7 +20,10 @@ public struct CheckReport: Sendable, Encodable {
 
     struct Port: Sendable, Encodable {
         var name: String, role: String, device: String, addresses: [String], mtuOctets: Int, localServices: Bool
+        var vlan: UInt16?
     }
+
+    struct Punt: Sendable, Encodable { var device: String, ratePacketsPerSecond: Int }
 
     struct Route: Sendable, Encodable { var destination: String, via: String, port: String }
 
@@ -27,15 +31,17 @@ public struct CheckReport: Sendable, Encodable {
 
     /// One SPD entry. What is any is nil.
     struct PolicyEntry: Sendable, Encodable {
+        /// A tunnel's name for its own selectors.
+        var name: String
         var action: String, direction: String, tunnel: String?, source: String, destination: String
-        var ipProtocol: String?, sourcePorts: String?, destinationPorts: String?
+        var ipProtocol: String?, sourcePorts: String?, destinationPorts: String?, icmpTypes: String?
         /// Nil for a tunnel's own selectors.
         var priority: Int?
 
         enum CodingKeys: String, CodingKey {
-            case action, direction, tunnel, source, destination
+            case name, action, direction, tunnel, source, destination
             case ipProtocol = "protocol"
-            case sourcePorts, destinationPorts, priority
+            case sourcePorts, destinationPorts, icmpTypes, priority
         }
     }
 
@@ -46,6 +52,8 @@ public struct CheckReport: Sendable, Encodable {
         var replayWindowPackets: Int?
         /// Of an outbound SA, when the state directory was looked at.
         var sequenceNumbersReserved: UInt64?, restartsLeft: UInt64?
+        /// Of an outbound SA: where it ends.
+        var sequenceNumbersLast: UInt64?
     }
 
     struct Child: Sendable, Encodable {
@@ -56,6 +64,11 @@ public struct CheckReport: Sendable, Encodable {
 
     struct Tunnel: Sendable, Encodable {
         var name: String, localAddress: String, remoteAddress: String, localSubnets: [String], remoteSubnets: [String]
+        var mode: String, securityProtocol: String, algorithm: String, icvOctets: Int
+        var extendedSequenceNumbers: Bool, natTraversal: Bool, df: String, dscp: String, tfcPaddingOctets: Int
+        var clampMss: Bool, learnPathMtu: Bool
+        /// "ipv4" or "ipv6": of the outer header, and of what is carried.
+        var outerFamily: String, innerFamilies: [String]
         var innerMtuOctets: Int, outbound: Association, inbound: Association
         /// Behind the pair that is `outbound` and `inbound`.
         var children: [Child]
@@ -68,6 +81,7 @@ public struct CheckReport: Sendable, Encodable {
         var name: String, stateDirectory: String, controlSocket: String, metricsAddress: String
         var hookCommand: [String]
         var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String]
+        var punt: Punt?
         var ports: [Port], routes: [Route], neighbors: [Neighbor], policies: [PolicyEntry], tunnels: [Tunnel]
     }
 
@@ -85,32 +99,6 @@ public struct CheckReport: Sendable, Encodable {
     }
 }
 
-/// How long an SA lasts: its sequence numbers must not wrap (RFC 4303 section 3.3.3), so it ends after 2^32 packets.
-enum SALifetime {
-    static let lineRateBitsPerSecond = 10_000_000_000
-    /// What a frame costs on the wire besides its octets: preamble, start of frame and gap (IEEE 802.3).
-    static let frameGapOctets = 20
-    /// Ethernet header and frame check sequence.
-    static let frameOverheadOctets = 18
-    /// The IP packet in the shortest frame, of 64 octets.
-    static let smallestInnerOctets = 64 - frameOverheadOctets
-
-    /// Whole seconds until 2^32 packets of `inner` octets have left a 10GbE port one after the other.
-    static func seconds(inner innerOctets: Int) -> Int {
-        // Outer IPv4, ESP, IV, then the packet with its trailer on a multiple of 4, then the ICV; as
-        // `innerMTU(ofPort:)`.
-        let outer = 20 + 8 + 8 + (innerOctets + 2 + 3) / 4 * 4 + 16
-        let bits = (outer + frameOverheadOctets + frameGapOctets) * 8
-        return (1 << 32) * bits / lineRateBitsPerSecond
-    }
-
-    /// "7 min 54 s", "1 h 28 min".
-    static func text(_ seconds: Int) -> String {
-        if seconds < 3600 { return "\(seconds / 60) min \(seconds % 60) s" }
-        return "\(seconds / 3600) h \(seconds % 3600 / 60) min"
-    }
-}
-
 extension CheckReport.Resolved {
     /// The operator's own words go through `presentable`: somebody may have put a key where a name should be.
     init(_ site: Site) {
@@ -124,11 +112,14 @@ extension CheckReport.Resolved {
         hugePages = site.dpdk.hugePages
         memoryMib = site.dpdk.memoryMiB
         ealArguments = site.dpdk.ealArguments.map(shown)
-        ports = site.topology.ports.map {
+        ports = site.topology.ports.filter { $0.role != .punt }.map {
             CheckReport.Port(
                 name: shown($0.name), role: $0.role.rawValue, device: shown($0.device),
                 addresses: $0.addresses.map(\.description),
-                mtuOctets: $0.mtuOctets, localServices: $0.localServices)
+                mtuOctets: $0.mtuOctets, localServices: $0.localServices, vlan: $0.vlan)
+        }
+        punt = site.topology.ports.first { $0.role == .punt }.map {
+            CheckReport.Punt(device: shown($0.device), ratePacketsPerSecond: site.topology.puntRatePacketsPerSecond)
         }
         routes = site.topology.routes.map {
             CheckReport.Route(
@@ -155,6 +146,7 @@ extension CheckReport.PolicyEntry {
         case .protect(let index):
             (action, tunnel) = ("protect", ConfigurationProblem.presentable(site.topology.tunnels[index].name))
         }
+        name = ConfigurationProblem.presentable(policy.name)
         direction = policy.direction.rawValue
         source = policy.selector.source.description
         destination = policy.selector.destination.description
@@ -163,6 +155,7 @@ extension CheckReport.PolicyEntry {
         }
         sourcePorts = policy.selector.sourcePorts.map(CheckReport.range)
         destinationPorts = policy.selector.destinationPorts.map(CheckReport.range)
+        icmpTypes = policy.selector.icmpMessages.map(CheckReport.messages)
         priority = policy.priority == .max ? nil : policy.priority
     }
 }
@@ -174,26 +167,48 @@ extension CheckReport.Tunnel {
         remoteAddress = tunnel.remoteAddress.description
         localSubnets = tunnel.localSubnets.map(\.description)
         remoteSubnets = tunnel.remoteSubnets.map(\.description)
+        let profile = tunnel.profile
+        mode = profile.mode.rawValue
+        securityProtocol = profile.algorithm.securityProtocol == .esp ? "esp" : "ah"
+        (algorithm, icvOctets) = (profile.algorithm.name, profile.algorithm.icvOctets)
+        extendedSequenceNumbers = profile.extendedSequenceNumbers
+        natTraversal = profile.natTraversal
+        df = profile.dontFragment.rawValue
+        dscp =
+            switch profile.dscp {
+            case .copy: "copy"
+            case .fixed(let point): String(point)
+            }
+        tfcPaddingOctets = profile.tfcPaddingOctets
+        (clampMss, learnPathMtu) = (tunnel.clampsMSS, tunnel.learnsPathMTU)
+        outerFamily = CheckReport.word(tunnel.localAddress.family)
+        innerFamilies = IPFamily.allCases.filter { family in
+            [tunnel.localSubnets, tunnel.remoteSubnets].allSatisfy { $0.contains { $0.family == family } }
+        }.map(CheckReport.word)
         innerMtuOctets = tunnel.innerMTUOctets
-        outbound = CheckReport.Association(tunnel.children[0].outbound)
+        outbound = CheckReport.Association(tunnel.children[0].outbound, profile)
         inbound = CheckReport.Association(tunnel.children[0].inbound)
         children = tunnel.children.dropFirst().map { child in
             CheckReport.Child(
-                notBefore: child.notBefore.map(CalendarTime.text), outbound: CheckReport.Association(child.outbound),
+                notBefore: child.notBefore.map(CalendarTime.text),
+                outbound: CheckReport.Association(child.outbound, profile),
                 inbound: CheckReport.Association(child.inbound))
         }
         let soft = tunnel.lifetime.soft, hard = tunnel.lifetime.hard
         (softLifetimePackets, softLifetimeOctets, softLifetimeSeconds) = (soft.packets, soft.octets, soft.seconds)
         (hardLifetimePackets, hardLifetimeOctets, hardLifetimeSeconds) = (hard.packets, hard.octets, hard.seconds)
-        lifetimeSecondsSmallest = SALifetime.seconds(inner: SALifetime.smallestInnerOctets)
-        lifetimeSecondsLargest = SALifetime.seconds(inner: tunnel.innerMTUOctets)
+        lifetimeSecondsSmallest = SALifetime.seconds(
+            inner: SALifetime.smallestInnerOctets, profile, outer: tunnel.localAddress.family)
+        lifetimeSecondsLargest = SALifetime.seconds(
+            inner: tunnel.innerMTUOctets, profile, outer: tunnel.localAddress.family)
     }
 }
 
 extension CheckReport.Association {
-    init(_ outbound: Topology.Outbound) {
+    init(_ outbound: Topology.Outbound, _ profile: AssociationProfile) {
         spi = outbound.spi.description
         keyFingerprint = String(outbound.key.fingerprint.description.prefix(16))
+        sequenceNumbersLast = ReservationRequest.lastSequenceNumber(of: profile)
     }
 
     init(_ inbound: Topology.Inbound) {

@@ -1,5 +1,4 @@
-// Every key that a site file may have. What this version does not carry stands here too, so that it gets a plain answer
-// and not "unknown key".
+// Every key that a site file may have.
 
 extension ConfigurationSchema {
     /// The file. A file for pcap mode alone needs no `[dpdk]` and no `device`, which that mode ignores.
@@ -15,17 +14,26 @@ extension ConfigurationSchema {
                 "a network port"),
             ConfigurationKey("route", .tables(route), "[[route]], with two pairs of brackets", "a static route"),
             ConfigurationKey(
-                "neighbor", .tables(neighbor), "[[neighbor]], with two pairs of brackets", "a static ARP entry"),
+                "neighbor", .tables(neighbor), "[[neighbor]], with two pairs of brackets", "a static ARP or ND entry"),
             ConfigurationKey("tunnel", .tables(tunnel), "[[tunnel]], with two pairs of brackets", "an IPsec tunnel"),
             ConfigurationKey("policy", .tables(policy), "[[policy]], with two pairs of brackets", "an SPD entry"),
             ConfigurationKey(
-                "punt", .table(ConfigurationSchema([])), "[punt]", "a way to the kernel",
-                carried: .no("remove [punt]; what is for the gateway itself and not answered is dropped and counted")),
+                "punt", .table(punt), "[punt] and device = \"net_tap0,iface=vpn-gw\"",
+                "a way to the kernel, for IKE and what else is for the gateway itself"),
         ])
     }
 
     /// The file as run mode takes it.
     static let site = ConfigurationSchema.site(for: .run)
+
+    private static let punt = ConfigurationSchema([
+        ConfigurationKey(
+            "device", .string, required: true, "device = \"net_tap0,iface=vpn-gw\"",
+            "a DPDK vdev that makes a kernel interface"),
+        ConfigurationKey(
+            "rate_packets_per_second", .integer(1...1_000_000), "rate_packets_per_second = 1000",
+            "how many packets the kernel gets"),
+    ])
 
     private static let gateway = ConfigurationSchema([
         ConfigurationKey("name", .string, "name = \"site-a\"", "the gateway's name in logs and metrics"),
@@ -61,15 +69,14 @@ extension ConfigurationSchema {
                 "device", .string, required: needsDevice, "device = \"0000:03:00.0\"",
                 "a PCI address or a DPDK vdev, \"net_af_packet0,iface=lan0\""),
             ConfigurationKey(
-                "addresses", .strings, required: true, "addresses = [\"10.0.1.1/24\"]",
+                "addresses", .strings, required: true, "addresses = [\"10.0.1.1/24\", \"fd00:1::1/64\"]",
                 "the port's own addresses with their blocks"),
             ConfigurationKey(
                 "mtu_octets", .integer(576...9216), "mtu_octets = 1500", "the largest IP packet in octets"),
             ConfigurationKey(
-                "local_services", .boolean, "local_services = true", "ARP and echo for the port's own addresses"),
+                "local_services", .boolean, "local_services = true", "ARP, ND and echo for the port's own addresses"),
             ConfigurationKey(
-                "vlan", .integer(1...4094), "vlan = 7", "a VLAN tag",
-                carried: .no("remove it and give the port an untagged link")),
+                "vlan", .integer(1...4094), "vlan = 7", "the VLAN whose tag its frames have (IEEE 802.1Q)"),
         ])
     }
 
@@ -77,11 +84,12 @@ extension ConfigurationSchema {
         ConfigurationKey(
             "destination", .string, required: true, "destination = \"0.0.0.0/0\"", "the block it leads to"),
         ConfigurationKey("via", .string, required: true, "via = \"192.0.2.254\"", "the next hop"),
+        ConfigurationKey("port", .string, "port = \"wan\"", "the port it is behind, for a link-local next hop"),
     ])
 
     private static let neighbor = ConfigurationSchema([
         ConfigurationKey("port", .string, required: true, "port = \"wan\"", "the port it is behind"),
-        ConfigurationKey("address", .string, required: true, "address = \"192.0.2.254\"", "its IPv4 address"),
+        ConfigurationKey("address", .string, required: true, "address = \"192.0.2.254\"", "its IP address"),
         ConfigurationKey("mac", .string, required: true, "mac = \"02:00:00:00:00:fe\"", "its Ethernet address"),
     ])
 
@@ -94,9 +102,9 @@ extension ConfigurationSchema {
             ConfigurationKey(
                 "remote_address", .string, required: true, "remote_address = \"198.51.100.1\"", "the other end"),
             ConfigurationKey(
-                "local_subnets", .strings, required: true, "local_subnets = [\"10.0.1.0/24\"]", "what is on our side"),
+                "local_subnets", .strings, "local_subnets = [\"10.0.1.0/24\"]", "what is on our side"),
             ConfigurationKey(
-                "remote_subnets", .strings, required: true, "remote_subnets = [\"10.0.2.0/24\"]",
+                "remote_subnets", .strings, "remote_subnets = [\"10.0.2.0/24\"]",
                 "what is on the other side"),
             ConfigurationKey("offload", .stringOrTable, "offload = \"auto\"", "encryption by the NIC"),
             ConfigurationKey(
@@ -107,34 +115,20 @@ extension ConfigurationSchema {
                 "[tunnel.inbound] with spi and key", "the SA that we receive under"),
             ConfigurationKey(
                 "child", .tables(child), "[[tunnel.child]], with two pairs of brackets", "further SA pairs"),
+            ConfigurationKey("algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the transform of ESP or AH"),
+            ConfigurationKey("icv_octets", .integer(8...16), "icv_octets = 16", "octets of the ICV: 8, 12 or 16"),
+            ConfigurationKey("mode", .choice(["tunnel", "transport"]), "mode = \"tunnel\"", "tunnel or transport"),
             ConfigurationKey(
-                "algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the ESP transform",
-                carried: .only(.string("aes-128-gcm-16"), "use \"aes-128-gcm-16\" at both ends")),
+                "extended_sequence_numbers", .boolean, "extended_sequence_numbers = false", "64-bit sequence numbers"),
+            ConfigurationKey("nat_traversal", .boolean, "nat_traversal = false", "ESP in UDP, port 4500"),
+            ConfigurationKey("df", .choice(["copy", "set", "clear"]), "df = \"copy\"", "the outer header's DF bit"),
+            ConfigurationKey("dscp", .integerOrString, "dscp = \"copy\"", "the outer header's DSCP"),
+            ConfigurationKey("clamp_mss", .boolean, "clamp_mss = false", "TCP's segment size lowered to what fits"),
             ConfigurationKey(
-                "mode", .string, "mode = \"tunnel\"", "tunnel or transport",
-                carried: .only(.string("tunnel"), "use \"tunnel\" at both ends")),
+                "learn_path_mtu", .boolean, "learn_path_mtu = true", "ICMP errors from the way lower the inner MTU"),
             ConfigurationKey(
-                "extended_sequence_numbers", .boolean, "extended_sequence_numbers = false", "64-bit sequence numbers",
-                carried: .only(
-                    .boolean(false), "set it to false at both ends; mind how long an SA lasts, see vpn-gw check")),
-            ConfigurationKey(
-                "nat_traversal", .boolean, "nat_traversal = false", "ESP in UDP",
-                carried: .only(.boolean(false), "set it to false and let ESP (IP protocol 50) pass on the way")),
-            ConfigurationKey(
-                "df", .string, "df = \"copy\"", "the outer header's DF bit",
-                carried: .only(.string("copy"), "use \"copy\"")),
-            ConfigurationKey(
-                "dscp", .string, "dscp = \"copy\"", "the outer header's DSCP",
-                carried: .only(.string("copy"), "use \"copy\"")),
-            ConfigurationKey(
-                "clamp_mss", .boolean, "clamp_mss = false", "TCP's segment size lowered to what fits",
-                carried: .only(.boolean(false), "set it to false and lower the MTU of the hosts or of their routes")),
-            ConfigurationKey(
-                "tfc_padding_octets", .integer(0...65535), "tfc_padding_octets = 0", "padding against traffic analysis",
-                carried: .only(.integer(0), "set it to 0")),
-            ConfigurationKey(
-                "icv_octets", .integer(0...32), "icv_octets = 16", "octets of the ICV",
-                carried: .only(.integer(16), "set it to 16 at both ends")),
+                "tfc_padding_octets", .integer(0...65535), "tfc_padding_octets = 0",
+                "shorter packets are padded to this, against traffic analysis"),
         ] + lifetimes)
 
     private static let lifetimes = [
@@ -168,13 +162,15 @@ extension ConfigurationSchema {
                     "spi", .integer(Int.min...Int.max), required: true, "spi = 0x1001, without quotes",
                     "the SPI on the wire, 256 or above"),
                 ConfigurationKey(
-                    "key", .string, "key = \"0x…\" with 40 digits", "AES-128 key and then 4 octets of salt"),
+                    "key", .string, "key = \"0x…\" with 40 digits for AES-128",
+                    "key and then salt, as ip xfrm takes them"),
                 ConfigurationKey(
                     "key_file", .string, "key_file = \"keys/site-b-out.key\"", "a file that holds the key in one line"),
             ] + (isInbound ? [window] : []))
     }
 
     private static let policy = ConfigurationSchema([
+        ConfigurationKey("name", .string, "name = \"management\"", "what counters call it; policy-N when absent"),
         ConfigurationKey(
             "action", .choice(["bypass", "discard", "protect"]), required: true, "action = \"bypass\"",
             "what happens to the packets"),
@@ -189,6 +185,8 @@ extension ConfigurationSchema {
         ConfigurationKey("source_ports", .integerOrString, "source_ports = \"500-510\"", "ports, any when absent"),
         ConfigurationKey(
             "destination_ports", .integerOrString, "destination_ports = \"500-510\"", "ports, any when absent"),
+        ConfigurationKey(
+            "icmp_types", .integerOrString, "icmp_types = \"0-8\"", "ICMP types, or \"type/code\"; any when absent"),
         ConfigurationKey(
             "priority", .integer(-1_000_000_000...1_000_000_000), "priority = 10", "lowest first, 0 when absent"),
     ])

@@ -52,15 +52,6 @@ struct ConfigurationKey: Sendable {
         }
     }
 
-    /// Whether this version does what the key asks for.
-    enum Carried: Sendable {
-        case yes
-        /// Not at all; what to do instead.
-        case no(String)
-        /// Only with this value, which is the default; what to do about others.
-        case only(ConfigurationValue, String)
-    }
-
     let name: String
     let kind: Kind
     let isRequired: Bool
@@ -68,28 +59,22 @@ struct ConfigurationKey: Sendable {
     let example: String
     /// What it is, in a few words.
     let help: String
-    let carried: Carried
 
     /// Of an array of strings or integers; a tunnel's selectors are all pairs of two such arrays.
     static let mostElements = 256
 
     init(
-        _ name: String, _ kind: Kind, required: Bool = false, _ example: String, _ help: String, carried: Carried = .yes
+        _ name: String, _ kind: Kind, required: Bool = false, _ example: String, _ help: String
     ) {
         self.name = name
         self.kind = kind
         isRequired = required
         self.example = example
         self.help = help
-        self.carried = carried
     }
 
     /// Whether a value of the right type can be what it is; says why not.
     func judge(_ value: ConfigurationValue, at path: String, _ problems: ProblemList) -> Bool {
-        if case .only(let expected, let advice) = carried, value != expected {
-            problems.error(path, "\(name) = \(value.text) is not carried by this version", hint: advice)
-            return false
-        }
         switch (kind, value) {
         case (.integer(let range), .integer(let number)) where !range.contains(number):
             problems.error(

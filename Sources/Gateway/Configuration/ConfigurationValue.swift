@@ -63,17 +63,6 @@ enum ConfigurationValue: Equatable, Sendable {
         case .other(let name): name
         }
     }
-
-    /// A scalar as it is written in the file, for messages; a number of more digits than anything here has is cut.
-    var text: String {
-        switch self {
-        case .string(let text): "\"\(text)\""
-        case .integer(let number): String(number)
-        case .boolean(let flag): String(flag)
-        case .dateTime(let seconds): CalendarTime.text(seconds)
-        case .array, .table, .other: typeName
-        }
-    }
 }
 
 /// A table whose keys are known and whose values have the types that the schema asks for: what does not is absent here
@@ -154,10 +143,6 @@ struct ConfigurationTable {
 
     private mutating func take(_ value: ConfigurationValue, _ key: ConfigurationKey, _ problems: ProblemList) {
         let path = self.path(key.name)
-        if case .no(let advice) = key.carried {
-            problems.error(path, "\(key.name) is not carried by this version", hint: advice)
-            return
-        }
         switch (key.kind, value) {
         case (.table(let schema), .table(let entries)):
             subtables[key.name] = [ConfigurationTable(entries, path: path, schema: schema, problems)]

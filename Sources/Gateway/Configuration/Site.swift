@@ -12,7 +12,7 @@ public struct Site: Sendable {
         public var stateDirectory: String
         /// Path of the control socket.
         public var controlSocket: String
-        /// IPv4 address and TCP port, "127.0.0.1:9464".
+        /// Address and TCP port, "127.0.0.1:9464" or "[::1]:9464".
         public var metricsAddress: String
         /// A program's absolute path and its arguments, run at events; empty: none.
         public var hookCommand: [String] = []

@@ -1,4 +1,5 @@
 import IPsec
+import SAStore
 
 /// The SAs of a tunnel: its children, their SPIs and lifetimes.
 extension SiteBuilder {
@@ -6,7 +7,7 @@ extension SiteBuilder {
     static let mostChildren = 64
 
     /// The pair of the tunnel's own tables, and then those of `[[tunnel.child]]`.
-    func readChildren(_ tunnel: ConfigurationTable) -> [ChildDraft] {
+    func readChildren(_ tunnel: ConfigurationTable, _ algorithm: Algorithm?) -> [ChildDraft] {
         let tables = tunnel.tables("child")
         if tables.count >= SiteBuilder.mostChildren {
             problems.error(
@@ -17,8 +18,8 @@ extension SiteBuilder {
         return ([tunnel] + tables.prefix(SiteBuilder.mostChildren - 1)).map { table in
             let draft = ChildDraft(
                 path: table.path, notBefore: table.dateTime("not_before"),
-                outbound: table.table("outbound").map(readSA),
-                inbound: table.table("inbound").map(readSA))
+                outbound: table.table("outbound").map { readSA($0, algorithm) },
+                inbound: table.table("inbound").map { readSA($0, algorithm) })
             if let seconds = draft.notBefore {
                 let path = table.path("not_before")
                 if let latest, seconds <= latest.seconds {
@@ -36,7 +37,7 @@ extension SiteBuilder {
         }
     }
 
-    private func readSA(_ table: ConfigurationTable) -> SADraft {
+    private func readSA(_ table: ConfigurationTable, _ algorithm: Algorithm?) -> SADraft {
         var draft = SADraft(path: table.path)
         if let number = table.integer("spi") {
             let path = table.path("spi")
@@ -49,7 +50,7 @@ extension SiteBuilder {
                 problems.error(path, "an SPI has 32 bits and can't hold this number", hint: "256 to 0xffffffff")
             }
         }
-        draft.key = readKey(table)
+        draft.key = readKey(table, algorithm)
         draft.replayWindowPackets = table.integer("replay_window_packets") ?? 1024
         if draft.replayWindowPackets.nonzeroBitCount != 1 {
             problems.error(
@@ -85,10 +86,8 @@ extension SiteBuilder {
 
     // MARK: Lifetimes
 
-    /// The last sequence number without ESN (RFC 4303 section 2.2): a packet each.
-    private static let lastSequenceNumber = UInt64(UInt32.max)
-
-    func readLifetime(_ table: ConfigurationTable) -> Lifetime {
+    func readLifetime(_ table: ConfigurationTable, _ profile: AssociationProfile) -> Lifetime {
+        let last = ReservationRequest.lastSequenceNumber(of: profile)
         let units = ["packets", "octets", "seconds"]
         let soft = units.map { table.integer("soft_lifetime_\($0)").map { UInt64($0) } }
         let hard = units.map { table.integer("hard_lifetime_\($0)").map { UInt64($0) } }
@@ -99,11 +98,10 @@ extension SiteBuilder {
                 hint: "the soft limit comes first, with time enough for the next SA: a tenth less is usual")
         }
         for (name, limits) in [("soft", soft), ("hard", hard)] {
-            guard let packets = limits[0], packets > SiteBuilder.lastSequenceNumber else { continue }
+            guard let packets = limits[0], packets > last else { continue }
             problems.warning(
                 table.path("\(name)_lifetime_packets"),
-                "\(packets) packets are never reached: an SA ends with sequence number "
-                    + "\(SiteBuilder.lastSequenceNumber)",
+                "\(packets) packets are never reached: an SA ends with sequence number \(last)",
                 hint: "set it below, or remove it")
         }
         if soft.allSatisfy({ $0 == nil }), let first = hard.firstIndex(where: { $0 != nil }) {

@@ -1,10 +1,13 @@
 import ESP
+import IPsec
 
 /// Where keys come from, and that each has one SA.
 extension SiteBuilder {
     private static let longestKeyFile = 4096
 
-    func readKey(_ table: ConfigurationTable) -> KeyDraft? {
+    /// The key of an SA's table; `algorithm` is nil when what stands there for it was told of, and then nothing is said
+    /// of the key's length.
+    func readKey(_ table: ConfigurationTable, _ algorithm: Algorithm?) -> KeyDraft? {
         let isInline = table.has("key"), isFile = table.has("key_file")
         if isInline && isFile {
             problems.error(table.path("key_file"), "key and key_file are both given", hint: "remove one of the two")
@@ -12,13 +15,15 @@ extension SiteBuilder {
         if let text = table.string("key") {
             let path = table.path("key")
             inlineKeyPaths.append(path)
-            guard let key = masked.key(text) else {
-                problems.error(path, SiteBuilder.whatIsWrong(withKey: text), hint: SiteBuilder.keyHint)
+            guard let algorithm else { return nil }
+            guard let key = masked.key(text, for: algorithm) else {
+                problems.error(
+                    path, whatIsWrong(withKey: text, for: algorithm), hint: SiteBuilder.keyHint(algorithm))
                 return nil
             }
             return KeyDraft(path: path, key: key)
         }
-        if let name = table.string("key_file") { return readKeyFile(name, at: table.path("key_file")) }
+        if let name = table.string("key_file") { return readKeyFile(name, at: table.path("key_file"), algorithm) }
         // An empty or mistyped value has been told of.
         if !isInline && !isFile && !table.isAsked("key") && !table.isAsked("key_file") {
             problems.error(
@@ -27,23 +32,32 @@ extension SiteBuilder {
         return nil
     }
 
-    private static let keyHint =
-        "\"0x\" and 40 hexadecimal digits, as vpn-gw keygen makes them: 16 octets of key, 4 of salt"
+    /// "aes-256-gcm-16 takes 72 digits: 64 of key, 8 of salt".
+    static func keyHint(_ algorithm: Algorithm) -> String {
+        let salt =
+            algorithm.saltOctets == 0 ? "" : ": \(2 * algorithm.keyOctets) of key, \(2 * algorithm.saltOctets) of salt"
+        return "\(algorithm) takes \(2 * algorithm.keyMaterialOctets) digits\(salt), behind \"0x\", as vpn-gw keygen "
+            + "--algorithm \(algorithm) makes them"
+    }
 
     /// Says what is wrong with what stands where a key should, in words that hold nothing of it.
-    private static func whatIsWrong(withKey text: String) -> String {
+    private func whatIsWrong(withKey text: String, for algorithm: Algorithm) -> String {
+        if let octets = masked.keyOctets(text) {
+            return SiteBuilder.whatIsWrong(withDigits: 2 * octets, for: algorithm)
+        }
         guard text.hasPrefix("0x") else { return "does not begin with 0x" }
         let digits = text.dropFirst(2)
         guard digits.allSatisfy(\.isHexDigit) else { return "has characters that are no hexadecimal digits" }
-        switch digits.count {
-        case 32: return "has 32 digits: the salt is missing, 8 digits behind the key"
-        case 56, 72: return "has \(digits.count) digits: keys of 192 and 256 bits are not carried by this version"
-        default: return "has \(digits.count) digits"
-        }
+        return SiteBuilder.whatIsWrong(withDigits: digits.count, for: algorithm)
+    }
+
+    private static func whatIsWrong(withDigits digits: Int, for algorithm: Algorithm) -> String {
+        let isSaltMissing = algorithm.saltOctets > 0 && digits == 2 * algorithm.keyOctets
+        return "has \(digits) digits" + (isSaltMissing ? ": the salt is missing, 8 digits behind the key" : "")
     }
 
     /// A relative name starts from the site file's directory.
-    private func readKeyFile(_ name: String, at path: String) -> KeyDraft? {
+    private func readKeyFile(_ name: String, at path: String, _ algorithm: Algorithm?) -> KeyDraft? {
         guard let expanded = credentials.expand(name) else {
             let credential = name.dropFirst(CredentialsDirectory.variable.count)
             problems.error(
@@ -71,11 +85,17 @@ extension SiteBuilder {
                         + "(mode \(SiteBuilder.octal(contents.permissions)))",
                     hint: "chmod 600 \(name), and replace the key if somebody may have read it")
             }
-            guard let key = MaskedText.key(inFile: contents.octets) else {
-                problems.error(path, "\(name) does not hold a key in one line", hint: SiteBuilder.keyHint)
-                return nil
+            guard let algorithm else { return nil }
+            switch MaskedText.key(inFile: contents.octets, for: algorithm) {
+            case .key(let key): return KeyDraft(path: path, key: key)
+            case .otherSize(let octets):
+                problems.error(
+                    path, "\(name) \(SiteBuilder.whatIsWrong(withDigits: 2 * octets, for: algorithm))",
+                    hint: SiteBuilder.keyHint(algorithm))
+            case .none:
+                problems.error(path, "\(name) does not hold a key in one line", hint: SiteBuilder.keyHint(algorithm))
             }
-            return KeyDraft(path: path, key: key)
+            return nil
         }
     }
 
@@ -111,7 +131,7 @@ extension SiteBuilder {
         for draft in children.flatMap({ [$0.outbound?.key, $0.inbound?.key] }).compactMap({ $0 }) {
             if let other = seen[draft.key.fingerprint] {
                 problems.error(
-                    draft.path, "the same AES key as \(other)",
+                    draft.path, "the same key as \(other)",
                     hint:
                         "each SA needs a key of its own, a different salt is not enough: vpn-gw keygen"
                 )

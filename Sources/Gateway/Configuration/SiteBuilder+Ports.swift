@@ -18,7 +18,7 @@ extension SiteBuilder {
             problems.error(
                 "port[\(SiteBuilder.mostPorts)]", "one port too many", hint: "\(SiteBuilder.mostPorts) at most")
         }
-        var devices: [String: String] = [:], names: [String: String] = [:]
+        var names: [String: String] = [:]
         for table in tables.prefix(SiteBuilder.mostPorts) {
             var draft = PortDraft(path: table.path)
             draft.name = table.string("name")
@@ -26,9 +26,11 @@ extension SiteBuilder {
             draft.device = table.string("device")
             draft.mtuOctets = table.integer("mtu_octets") ?? 1500
             draft.localServices = table.boolean("local_services") ?? true
+            draft.vlan = table.integer("vlan").map { UInt16($0) }
             if let name = draft.name { judgeName(name, table, &names) }
-            if let device = draft.device, mode.usesDevices { judgeDevice(device, table, &devices) }
+            if let device = draft.device, mode.usesDevices { judgeDevice(device, table) }
             readAddresses(table, &draft)
+            judgeMTU(draft, table)
             ports.append(draft)
         }
     }
@@ -46,7 +48,7 @@ extension SiteBuilder {
         }
     }
 
-    private func judgeDevice(_ device: String, _ table: ConfigurationTable, _ devices: inout [String: String]) {
+    private func judgeDevice(_ device: String, _ table: ConfigurationTable) {
         let path = table.path("device")
         // Two vdevs of one name are one device to DPDK, whatever their arguments; PCI addresses may leave out domain 0.
         var identity = String(device.prefix { $0 != "," }).lowercased()
@@ -64,25 +66,46 @@ extension SiteBuilder {
         }
     }
 
+    // MARK: [punt]
+
+    /// A port to the kernel, behind all others, and how many packets a second it gets. In replay it is a port like any,
+    /// by its name.
+    func readPunt() -> (port: Topology.Port, ratePacketsPerSecond: Int)? {
+        guard let table = root.table("punt"), let device = table.string("device") else { return nil }
+        if mode.usesDevices { judgeDevice(device, table) }
+        if let other = ports.first(where: { $0.name == Topology.puntName }) {
+            problems.error(
+                other.path + ".name", "\"\(Topology.puntName)\" is the name of the port to the kernel ([punt])",
+                hint: "give it another name")
+        }
+        let port = Topology.Port(
+            name: Topology.puntName, role: .punt, device: device, addresses: [],
+            mtuOctets: ports.map(\.mtuOctets).max() ?? 1500, localServices: false)
+        return (port, table.integer("rate_packets_per_second") ?? 1000)
+    }
+
     private func readAddresses(_ table: ConfigurationTable, _ draft: inout PortDraft) {
         if case .array([])? = table.values["addresses"] {
             problems.error(table.path("addresses"), "is empty", hint: "addresses = [\"10.0.1.1/24\"]")
         }
         for (path, text) in table.strings("addresses") {
-            guard let address = IPInterfaceAddress(text), address.prefix.family == .v4, address.prefix.length > 0 else {
-                let suggestion = IPAddress(text).map { "write the block too, \"\($0)/24\"" }
-                refuseText(
-                    text, at: path, "no IPv4 address with its block",
-                    hint: suggestion ?? "an address and a prefix length of 1 to 32, \"10.0.1.1/24\"")
+            guard let address = IPInterfaceAddress(text), address.prefix.length > 0 else {
+                let bare = IPAddress(text).map { "\($0)/\($0.family == .v4 ? 24 : 64)" }
+                problems.error(
+                    path, "\"\(text)\" is no IP address with its block",
+                    hint: bare.map { "write the block too, \"\($0)\"" }
+                        ?? SiteBuilder.addressHint(
+                            text, v4: "an address and a prefix length of 1 to 32, \"10.0.1.1/24\"",
+                            v6: "an address and a prefix length of 1 to 128, \"fd00:1::1/64\""))
                 continue
             }
-            let isEdge =
-                address.prefix.length < 31
-                && (address.address == address.prefix.address || address.address == address.broadcast)
-            if isEdge || !SiteBuilder.isUnicast(address.address) {
+            if SiteBuilder.isEdge(address.address, of: address) || !SiteBuilder.isUnicast(address.address) {
                 problems.error(
                     path, "\(address) is not an address that a host can have",
-                    hint: "neither a block's first or last address nor loopback or multicast")
+                    hint: address.address.family == .v4
+                        ? "neither a block's first or last address nor loopback or multicast"
+                        : "neither a block's first address, which is any router's (RFC 4291 section 2.6.1), nor ::, "
+                            + "::1, multicast or an IPv4 address in disguise (::ffff:0:0/96)")
                 continue
             }
             judgeOverlap(address, at: path, with: draft)
@@ -90,12 +113,32 @@ extension SiteBuilder {
         }
     }
 
+    /// Whether no host of the block can have `address`: the first and last one of an IPv4 block (RFC 919 section 7),
+    /// and an IPv6 block's first, which means any of its routers (RFC 4291 section 2.6.1). Blocks of one or two
+    /// addresses have none such (RFC 3021, RFC 6164).
+    static func isEdge(_ address: IPAddress, of block: IPInterfaceAddress) -> Bool {
+        block.prefix.length < address.family.bits - 1
+            && (address == block.prefix.address || address == block.broadcast)
+    }
+
+    private func judgeMTU(_ draft: PortDraft, _ table: ConfigurationTable) {
+        guard draft.mtuOctets < 1280, draft.addresses.contains(where: { $0.address.address.family == .v6 }) else {
+            return
+        }
+        problems.warning(
+            table.path("mtu_octets"), "\(draft.mtuOctets) octets are less than IPv6 takes of every link",
+            hint: "1280 or more (RFC 8200 section 5): no host makes its IPv6 packets smaller")
+    }
+
     private func judgeOverlap(_ address: IPInterfaceAddress, at path: String, with draft: PortDraft) {
         if draft.addresses.contains(where: { $0.address.address == address.address }) {
             problems.error(path, "\(address.address) is there twice", hint: "remove one of the two")
         }
+        // Every link has the link-local block.
+        guard !address.address.isLinkLocal else { return }
         for other in ports {
-            for theirs in other.addresses where theirs.address.prefix.overlaps(address.prefix) {
+            for theirs in other.addresses
+            where theirs.address.prefix.overlaps(address.prefix) && !theirs.address.address.isLinkLocal {
                 let isSame = theirs.address.address == address.address
                 problems.error(
                     path,
@@ -115,7 +158,11 @@ extension SiteBuilder {
         for table in root.tables("route") {
             let path = table.path("destination")
             let destination = table.string("destination").flatMap { block($0, at: path) }
-            if let destination {
+            if let destination, destination.address.isLinkLocal {
+                problems.error(
+                    path, "\(destination) is on every link and has no way",
+                    hint: "remove it: link-local packets stay on their link (RFC 4291 section 2.5.6)")
+            } else if let destination {
                 if let other = seen[destination] {
                     problems.error(
                         path, "\(destination) is also the destination of \(other)", hint: "remove one of the two")
@@ -128,22 +175,64 @@ extension SiteBuilder {
                 }
             }
             let via = table.string("via").flatMap { hostAddress($0, at: table.path("via")) }
-            guard let via, let port = portOfNextHop(via, at: table.path("via")), let destination else { continue }
+            guard let via, let destination else { continue }
+            guard via.family == destination.family else {
+                problems.error(
+                    table.path("via"), "\(via) is \(via.family) and \(destination) is \(destination.family)",
+                    hint: "a next hop is of its destination's family")
+                continue
+            }
+            guard let port = portOfNextHop(via, table) else { continue }
             routes.append(Topology.Route(destination: destination, via: via, port: port))
         }
     }
 
-    /// The port whose connected block holds a neighbour; nil after saying that there is none, or that it is ourselves.
-    private func portOfNextHop(_ address: IPAddress, at path: String) -> Int? {
-        for (index, port) in ports.enumerated() {
-            for (_, own) in port.addresses where own.prefix.contains(address) {
-                if judgeNeighbor(address, on: index, at: path) { return index }
+    /// The port whose connected block holds a route's next hop, or that the route names; nil after saying that there is
+    /// none, or that it is ourselves.
+    private func portOfNextHop(_ address: IPAddress, _ table: ConfigurationTable) -> Int? {
+        let path = table.path("via"), candidates = ports.indices.filter { isOnLink(address, of: $0) }
+        let port: Int
+        if let name = table.string("port") {
+            guard let named = portNamed(name, at: table.path("port")) else { return nil }
+            guard candidates.contains(named) else {
+                problems.error(path, "\(address) is in no block of port \"\(name)\"", hint: blocksHint(of: named))
                 return nil
             }
+            port = named
+        } else if let first = candidates.first, candidates.count == 1 {
+            port = first
+        } else {
+            guard knowsPorts, !table.isAsked("port") else { return nil }
+            if candidates.isEmpty {
+                problems.error(path, "\(address) is in no port's block", hint: "the blocks are \(connectedBlocks)")
+            } else {
+                problems.error(
+                    path, "\(address) can be on any link: it is link-local",
+                    hint: "say which: port = \"\(ports[candidates[0]].name ?? "wan")\"")
+            }
+            return nil
         }
-        guard knowsPorts else { return nil }
-        problems.error(path, "\(address) is in no port's block", hint: "the blocks are \(connectedBlocks)")
+        return judgeNeighbor(address, on: port, at: path) ? port : nil
+    }
+
+    /// Whether the link of a port holds `address`: by its blocks, and for a link-local address by its speaking IPv6.
+    private func isOnLink(_ address: IPAddress, of port: Int) -> Bool {
+        ports[port].addresses.contains { _, own in
+            own.prefix.contains(address) || address.isLinkLocal && own.address.family == .v6
+        }
+    }
+
+    /// Index of the port of this name; nil after saying that there is none.
+    private func portNamed(_ name: String, at path: String) -> Int? {
+        if let port = ports.firstIndex(where: { $0.name == name }) { return port }
+        if knowsPorts {
+            problems.error(path, "there is no port \"\(name)\"", hint: suggestion(name, ports.compactMap(\.name)))
+        }
         return nil
+    }
+
+    private func blocksHint(of port: Int) -> String {
+        "its blocks are \(ports[port].addresses.prefix(8).map(\.address.prefix.description).joined(separator: ", "))"
     }
 
     /// Whether another host in the port's blocks can have `address`; says why not.
@@ -153,9 +242,10 @@ extension SiteBuilder {
                 problems.error(path, "\(address) is the gateway's own (\(ownPath))", hint: "name the other router")
                 return false
             }
-            if own.prefix.length < 31, address == own.prefix.address || address == own.broadcast {
+            if own.prefix.contains(address), SiteBuilder.isEdge(address, of: own) {
                 problems.error(
-                    path, "\(address) is the first or last address of \(own.prefix)", hint: "no host can have it")
+                    path, "\(address) is the first \(address.family == .v4 ? "or last " : "")address of \(own.prefix)",
+                    hint: "no host can have it")
                 return false
             }
         }
@@ -171,14 +261,16 @@ extension SiteBuilder {
     /// What `portTowards` looks in, when all ports and routes are read: the port for each block, a connected block
     /// before a route.
     func indexWays() {
-        let connected = ports.enumerated().flatMap { index, port in port.addresses.map { ($0.address.prefix, index) } }
+        let connected = ports.enumerated().flatMap { index, port in
+            port.addresses.filter { !$0.address.address.isLinkLocal }.map { ($0.address.prefix, index) }
+        }
         ways = Dictionary(connected + routes.map { ($0.destination, $0.port) }) { first, _ in first }
-        wayLengths = Set(ways.keys.map(\.length)).sorted(by: >)
+        wayLengths = Dictionary(grouping: ways.keys, by: \.family).mapValues { Set($0.map(\.length)).sorted(by: >) }
     }
 
     /// The port that a packet to `address` leaves by, by the longest prefix.
     func portTowards(_ address: IPAddress) -> Int? {
-        for length in wayLengths {
+        for length in wayLengths[address.family] ?? [] {
             if let port = ways[IPPrefix(containing: address, length: length)] { return port }
         }
         return nil
@@ -187,34 +279,27 @@ extension SiteBuilder {
     // MARK: [[neighbor]]
 
     func readNeighbors() {
-        var seen: [IPAddress: String] = [:]
+        struct Place: Hashable { var port: Int, address: IPAddress }
+        var seen: [Place: String] = [:]
         for table in root.tables("neighbor") {
             let address = table.string("address").flatMap { hostAddress($0, at: table.path("address")) }
             let mac = table.string("mac").flatMap { readMAC($0, at: table.path("mac")) }
-            guard let name = table.string("port") else { continue }
-            guard let port = ports.firstIndex(where: { $0.name == name }) else {
-                guard knowsPorts else { continue }
-                problems.error(
-                    table.path("port"), "there is no port \"\(name)\"", hint: suggestion(name, ports.compactMap(\.name))
-                )
+            guard let name = table.string("port"), let port = portNamed(name, at: table.path("port")), let address
+            else {
                 continue
             }
-            guard let address else { continue }
             let path = table.path("address")
-            let blocks = ports[port].addresses.map(\.address.prefix)
-            guard blocks.contains(where: { $0.contains(address) }) else {
+            guard isOnLink(address, of: port) else {
                 if knowsPorts {
-                    problems.error(
-                        path, "\(address) is in no block of port \"\(name)\"",
-                        hint: "its blocks are \(blocks.prefix(8).map(\.description).joined(separator: ", "))")
+                    problems.error(path, "\(address) is in no block of port \"\(name)\"", hint: blocksHint(of: port))
                 }
                 continue
             }
             guard judgeNeighbor(address, on: port, at: path) else { continue }
-            if let other = seen[address] {
+            if let other = seen[Place(port: port, address: address)] {
                 problems.error(path, "\(address) is also the address of \(other)", hint: "remove one of the two")
             }
-            seen[address] = table.path
+            seen[Place(port: port, address: address)] = table.path
             if let mac { neighbors.append(Topology.Neighbor(port: port, address: address, mac: mac)) }
         }
     }

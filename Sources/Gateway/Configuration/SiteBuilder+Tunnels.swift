@@ -8,14 +8,17 @@ extension SiteBuilder {
             var draft = TunnelDraft(path: table.path)
             draft.name = table.string("name")
             if let name = draft.name { judgeName(name, table, &names) }
-            draft.localAddress = readLocalAddress(table)
-            draft.remoteAddress = readRemoteAddress(table)
-            draft.localSubnets = readSubnets("local_subnets", table)
-            draft.remoteSubnets = readSubnets("remote_subnets", table)
-            readOffload(table)
-            draft.children = readChildren(table)
-            draft.lifetime = readLifetime(table)
-            draft.innerMTUOctets = draft.remoteAddress.flatMap { readInnerMTU(towards: $0, table) }
+            let (profile, algorithm) = readProfile(table)
+            draft.profile = profile
+            draft.clampsMSS = table.boolean("clamp_mss") ?? false
+            draft.learnsPathMTU = table.boolean("learn_path_mtu") ?? true
+            readAddresses(table, &draft)
+            readSubnets(table, &draft)
+            readOffload(table, profile)
+            draft.children = readChildren(table, algorithm)
+            draft.lifetime = readLifetime(table, profile)
+            draft.innerMTUOctets = draft.remoteAddress.flatMap { readInnerMTU(towards: $0, profile, table) }
+            if let innerMTU = draft.innerMTUOctets { judgeInnerMTU(innerMTU, draft, table) }
             tunnels.append(draft)
         }
         judgeSPIs()
@@ -34,37 +37,109 @@ extension SiteBuilder {
         }
     }
 
-    private func readLocalAddress(_ table: ConfigurationTable) -> IPAddress? {
-        let path = table.path("local_address")
-        guard let address = table.string("local_address").flatMap({ hostAddress($0, at: path) }) else { return nil }
-        let unprotected = ports.filter { $0.role == .unprotected }.flatMap(\.addresses).map(\.address.address)
-        if knowsPorts && !unprotected.contains(address) {
-            let list = unprotected.prefix(8).map(\.description).joined(separator: ", ")
+    // MARK: Outer addresses
+
+    private func readAddresses(_ table: ConfigurationTable, _ draft: inout TunnelDraft) {
+        draft.localAddress = readEnd("local_address", table)
+        draft.remoteAddress = readEnd("remote_address", table)
+        if let address = draft.localAddress, SiteBuilder.knowsMode(table) {
+            if draft.profile.mode == .transport {
+                judgeLocalHost(address, table)
+            } else {
+                judgeLocalAddress(address, table)
+            }
+        }
+        guard let remote = draft.remoteAddress else { return }
+        if let local = draft.localAddress, local.family != remote.family {
             problems.error(
-                path, "\(address) is no address of an unprotected port",
-                hint: list.isEmpty ? "there is no unprotected port" : "those are \(list)")
+                table.path("remote_address"),
+                "\(remote) is \(remote.family) and local_address \(local) is \(local.family)",
+                hint: "a tunnel's ends speak one family; what it carries may be of both")
+            draft.remoteAddress = nil
+        } else if !judgeRemoteAddress(remote, isOtherEnd: remote != draft.localAddress, table) {
+            draft.remoteAddress = nil
+        }
+    }
+
+    /// Of a mode that is none it is not known what it needs.
+    private static func knowsMode(_ table: ConfigurationTable) -> Bool { table.has("mode") || !table.isAsked("mode") }
+
+    private func readEnd(_ key: String, _ table: ConfigurationTable) -> IPAddress? {
+        let path = table.path(key)
+        guard let address = table.string(key).flatMap({ hostAddress($0, at: path) }) else { return nil }
+        guard !address.isLinkLocal else {
+            problems.error(
+                path, "\(address) means another host on each link",
+                hint: "give the tunnel an address that is one host's")
+            return nil
         }
         return address
     }
 
-    private func readRemoteAddress(_ table: ConfigurationTable) -> IPAddress? {
-        let path = table.path("remote_address")
-        guard let address = table.string("remote_address").flatMap({ hostAddress($0, at: path) }) else { return nil }
-        if let own = ports.flatMap(\.addresses).first(where: { $0.address.address == address }) {
+    private func judgeLocalAddress(_ address: IPAddress, _ table: ConfigurationTable) {
+        let unprotected = ports.filter { $0.role == .unprotected }.flatMap(\.addresses).map(\.address.address)
+        guard knowsPorts && !unprotected.contains(address) else { return }
+        let list = unprotected.prefix(8).map(\.description).joined(separator: ", ")
+        problems.error(
+            table.path("local_address"), "\(address) is no address of an unprotected port",
+            hint: list.isEmpty ? "there is no unprotected port" : "those are \(list)")
+    }
+
+    /// In transport mode the end may be a host behind the gateway, which protects for it.
+    private func judgeLocalHost(_ address: IPAddress, _ table: ConfigurationTable) {
+        let isOwn = ports.contains { $0.addresses.contains { $0.address.address == address } }
+        let isBehind = ports.contains { port in
+            port.role == .protected && port.addresses.contains { $0.address.prefix.contains(address) }
+        }
+        guard knowsPorts && !isOwn && !isBehind else { return }
+        problems.warning(
+            table.path("local_address"),
+            "\(address) is neither the gateway's own nor on a protected port's link",
+            hint: "its packets must come by a protected port all the same: add a [[route]] that leads to it")
+    }
+
+    private func judgeRemoteAddress(_ address: IPAddress, isOtherEnd: Bool, _ table: ConfigurationTable) -> Bool {
+        let path = table.path("remote_address"), own = ports.flatMap(\.addresses)
+        if let own = own.first(where: { $0.address.address == address }) {
             problems.error(path, "\(address) is the gateway's own (\(own.path))", hint: "name the other end")
-            return nil
+            return false
         }
-        if let own = ports.flatMap(\.addresses).first(where: { $0.address.broadcast == address }) {
+        if let own = own.first(where: { $0.address.broadcast == address }) {
             problems.error(path, "\(address) is the broadcast address of \(own.path)", hint: "name the other end")
-            return nil
+            return false
         }
-        return address
+        if !isOtherEnd {
+            problems.error(path, "\(address) is also local_address", hint: "name the other end")
+        }
+        return isOtherEnd
+    }
+
+    // MARK: Inner addresses
+
+    private func readSubnets(_ table: ConfigurationTable, _ draft: inout TunnelDraft) {
+        let isTransport = draft.profile.mode == .transport
+        let ends = [("local_subnets", draft.localAddress), ("remote_subnets", draft.remoteAddress)]
+        let lists = ends.map { key, address -> [IPPrefix] in
+            if table.isAsked(key) {
+                let blocks = readSubnets(key, table)
+                if isTransport, let address { judgeHostBlocks(blocks, address, key, table) }
+                return blocks
+            }
+            if !isTransport && SiteBuilder.knowsMode(table) {
+                problems.error(
+                    table.path(key), "is missing", hint: "\(key) = [\"10.0.1.0/24\"], what the tunnel carries")
+            }
+            return isTransport ? address.map { [IPPrefix($0)] } ?? [] : []
+        }
+        (draft.localSubnets, draft.remoteSubnets) = (lists[0], lists[1])
+        if !isTransport { judgeFamilies(draft, table) }
     }
 
     private func readSubnets(_ key: String, _ table: ConfigurationTable) -> [IPPrefix] {
         if case .array([])? = table.values[key] {
             problems.error(
-                table.path(key), "is empty", hint: "\(key) = [\"10.0.1.0/24\"]; every address is \"0.0.0.0/0\"")
+                table.path(key), "is empty",
+                hint: "\(key) = [\"10.0.1.0/24\"]; every address is \"0.0.0.0/0\" or \"::/0\"")
         }
         var blocks: [IPPrefix] = []
         for (path, text) in table.strings(key) {
@@ -78,13 +153,48 @@ extension SiteBuilder {
         return blocks
     }
 
+    /// Transport mode carries what two hosts say to each other (RFC 4301 section 4.1).
+    private func judgeHostBlocks(
+        _ blocks: [IPPrefix], _ address: IPAddress, _ key: String, _ table: ConfigurationTable
+    ) {
+        guard !blocks.isEmpty, blocks != [IPPrefix(address)] else { return }
+        problems.error(
+            table.path(key), "transport mode carries what \(address) says and nothing else",
+            hint: "remove it, or write [\"\(IPPrefix(address))\"]; networks take mode = \"tunnel\"")
+    }
+
+    /// A block has its counterparts among the other side's of its family.
+    private func judgeFamilies(_ draft: TunnelDraft, _ table: ConfigurationTable) {
+        let local = Set(draft.localSubnets.map(\.family)), remote = Set(draft.remoteSubnets.map(\.family))
+        // What is empty or wrong has been told of.
+        guard !local.isEmpty, !remote.isEmpty else { return }
+        guard let shared = local.intersection(remote).first else {
+            problems.error(
+                table.path("remote_subnets"), "no block is of the family of one in local_subnets",
+                hint: "a packet has a source and a destination of one family: both sides need blocks of it")
+            return
+        }
+        for (key, blocks, families) in [
+            ("local_subnets", draft.localSubnets, remote), ("remote_subnets", draft.remoteSubnets, local),
+        ] {
+            guard let alone = blocks.first(where: { !families.contains($0.family) }) else { continue }
+            problems.warning(
+                table.path(key),
+                "\(alone) has no \(alone.family) block on the other side, so nothing is carried for it",
+                hint: "remove it, or add a block; what the tunnel carries is \(shared)")
+        }
+    }
+
+    // MARK: Offload
+
     /// "off" and "auto" are accepted: this version encrypts in software, which both allow.
-    private func readOffload(_ table: ConfigurationTable) {
+    private func readOffload(_ table: ConfigurationTable, _ profile: AssociationProfile) {
         let path = table.path("offload"), choices = ["off", "auto"]
         func judge(_ text: String, at path: String) {
             if text == "required" {
+                let hindrance = SiteBuilder.hindranceToOffload(profile).map { ", and can't be had with \($0)" } ?? ""
                 problems.error(
-                    path, "offload = \"required\" is not carried by this version",
+                    path, "offload = \"required\" is not carried by this version\(hindrance)",
                     hint: "use \"auto\" or \"off\"; this version encrypts in software")
             } else if !choices.contains(text) {
                 problems.error(
@@ -110,8 +220,20 @@ extension SiteBuilder {
         }
     }
 
+    /// What of a profile keeps it from every NIC; nil when nothing does.
+    private static func hindranceToOffload(_ profile: AssociationProfile) -> String? {
+        if profile.natTraversal { return "NAT traversal" }
+        if profile.extendedSequenceNumbers { return "extended sequence numbers" }
+        if profile.mode == .transport { return "transport mode" }
+        return profile.algorithm == .aes128GCM16 ? nil : profile.algorithm.name
+    }
+
+    // MARK: Sizes
+
     /// What is left of the MTU of the port that leads to the other end; nil after saying that no port does.
-    private func readInnerMTU(towards address: IPAddress, _ table: ConfigurationTable) -> Int? {
+    private func readInnerMTU(
+        towards address: IPAddress, _ profile: AssociationProfile, _ table: ConfigurationTable
+    ) -> Int? {
         guard let port = portTowards(address) else {
             if knowsRoutes {
                 problems.error(
@@ -127,14 +249,18 @@ extension SiteBuilder {
                 hint: "add a [[route]] by way of an unprotected port")
             return nil
         }
-        return SiteBuilder.innerMTU(ofPort: ports[port].mtuOctets)
+        return profile.innerMTUOctets(linkMTU: ports[port].mtuOctets, outer: address.family)
     }
 
-    /// The largest inner packet that fits a path MTU, both in octets: less 20 of outer IPv4 header, 8 of ESP header, 8
-    /// of IV, 2 of trailer and 16 of ICV, and of such a size that it needs no padding (RFC 4303 section 2.4: packet and
-    /// trailer end on a multiple of 4).
-    static func innerMTU(ofPort mtuOctets: Int) -> Int {
-        let room = mtuOctets - 20 - 8 - 8 - 2 - 16
-        return room - (room + 2) % 4
+    private func judgeInnerMTU(_ innerMTUOctets: Int, _ draft: TunnelDraft, _ table: ConfigurationTable) {
+        judgePadding(draft.profile, innerMTUOctets: innerMTUOctets, table)
+        let families = Set(draft.localSubnets.map(\.family)).intersection(draft.remoteSubnets.map(\.family))
+        let least = families.contains(.v6) ? 1280 : 576
+        guard innerMTUOctets < least else { return }
+        problems.warning(
+            table.path,
+            "its inner MTU is \(innerMTUOctets) octets, and \(least == 1280 ? "IPv6" : "every host") sends "
+                + "packets of \(least)",
+            hint: "raise mtu_octets of the port that leads to \(draft.remoteAddress.map(\.description) ?? "the peer")")
     }
 }

@@ -14,6 +14,7 @@ final class SiteBuilder {
         var addresses: [(path: String, address: IPInterfaceAddress)] = []
         var mtuOctets = 1500
         var localServices = true
+        var vlan: UInt16?
     }
 
     /// A key and where it stands.
@@ -50,6 +51,9 @@ final class SiteBuilder {
         var children: [ChildDraft] = []
         var lifetime = Lifetime()
         var innerMTUOctets: Int?
+        var profile = AssociationProfile()
+        var clampsMSS = false
+        var learnsPathMTU = true
     }
 
     let root: ConfigurationTable
@@ -63,14 +67,16 @@ final class SiteBuilder {
     let permissions: UInt32
 
     var ports: [PortDraft] = []
+    /// Who has each device.
+    var devices: [String: String] = [:]
     var routes: [Topology.Route] = []
     var neighbors: [Topology.Neighbor] = []
     var tunnels: [TunnelDraft] = []
     var policies: [Policy] = []
     var inlineKeyPaths: [String] = []
-    /// The port that each block is behind, and the prefix lengths there are, longest first.
+    /// The port that each block is behind, and the prefix lengths there are in each family, longest first.
     var ways: [IPPrefix: Int] = [:]
-    var wayLengths: [Int] = []
+    var wayLengths: [IPFamily: [Int]] = [:]
     /// Whether everything that decides where a packet goes was read; otherwise "no route" would be said in error.
     var knowsPorts = false
     var knowsRoutes = false
@@ -95,6 +101,7 @@ final class SiteBuilder {
         let gateway = readGateway(), dpdk = readDPDK()
         knowsPorts = root.has("port") && withoutErrors { readPorts() }
         knowsRoutes = withoutErrors { readRoutes() } && knowsPorts
+        let punt = readPunt()
         indexWays()
         readNeighbors()
         readTunnels()
@@ -105,9 +112,12 @@ final class SiteBuilder {
         let site = Site(
             gateway: gateway, dpdk: dpdk,
             topology: Topology(
-                ports: ports.compactMap(SiteBuilder.port), routes: routes, neighbors: neighbors,
-                tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies))
-        guard site.topology.ports.count == ports.count, site.topology.tunnels.count == tunnels.count else {
+                ports: ports.compactMap(SiteBuilder.port) + (punt.map { [$0.port] } ?? []), routes: routes,
+                neighbors: neighbors, tunnels: tunnels.compactMap(SiteBuilder.tunnel), policies: policies,
+                puntRatePacketsPerSecond: punt?.ratePacketsPerSecond ?? 1000))
+        guard site.topology.ports.count == ports.count + (punt == nil ? 0 : 1),
+            site.topology.tunnels.count == tunnels.count
+        else {
             problems.error(
                 "", "the reader found no error and still could not resolve the site",
                 hint: "this is a bug, please report it",
@@ -127,7 +137,7 @@ final class SiteBuilder {
         guard let name = draft.name, let role = draft.role else { return nil }
         return Topology.Port(
             name: name, role: role, device: draft.device ?? "", addresses: draft.addresses.map(\.address),
-            mtuOctets: draft.mtuOctets, localServices: draft.localServices)
+            mtuOctets: draft.mtuOctets, localServices: draft.localServices, vlan: draft.vlan)
     }
 
     private static func tunnel(_ draft: TunnelDraft) -> Topology.Tunnel? {
@@ -137,7 +147,8 @@ final class SiteBuilder {
         else { return nil }
         return Topology.Tunnel(
             name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
-            remoteSubnets: draft.remoteSubnets, children: children, lifetime: draft.lifetime, innerMTUOctets: innerMTU)
+            remoteSubnets: draft.remoteSubnets, children: children, profile: draft.profile, lifetime: draft.lifetime,
+            clampsMSS: draft.clampsMSS, learnsPathMTU: draft.learnsPathMTU, innerMTUOctets: innerMTU)
     }
 
     private static func child(_ draft: ChildDraft) -> Topology.Child? {
@@ -170,11 +181,10 @@ final class SiteBuilder {
                 "gateway.hook_command[0]", "\"\(program)\" is no absolute path",
                 hint: "hook_command = [\"/usr/local/libexec/vpn-gw-hook\"]; no shell and no PATH looks for it")
         }
-        let parts = gateway.metricsAddress.split(separator: ":", omittingEmptySubsequences: false)
-        if parts.count != 2 || IPAddress(parts[0]) == nil || UInt16(parts[1]) == nil {
+        if ControlServer.endpoint(gateway.metricsAddress) == nil {
             problems.error(
-                "gateway.metrics_address", "\"\(gateway.metricsAddress)\" is no IPv4 address with a TCP port",
-                hint: "metrics_address = \"127.0.0.1:9464\"")
+                "gateway.metrics_address", "\"\(gateway.metricsAddress)\" is no IP address with a TCP port",
+                hint: "metrics_address = \"127.0.0.1:9464\" or \"[::1]:9464\"")
         }
         return gateway
     }
@@ -205,47 +215,4 @@ final class SiteBuilder {
 
     /// What a `cpu_set_t` holds.
     private static let highestCore = 1023
-
-    // MARK: Addresses
-
-    /// An IPv4 address that one host may have; nil after saying what is wrong with `text`.
-    func hostAddress(_ text: String, at path: String) -> IPAddress? {
-        guard let address = IPAddress(text), address.family == .v4 else {
-            refuseText(text, at: path, "no IPv4 address", hint: "four numbers of 0 to 255, \"192.0.2.1\"")
-            return nil
-        }
-        guard SiteBuilder.isUnicast(address) else {
-            problems.error(path, "\(address) is not an address that a host can have", hint: "a unicast address")
-            return nil
-        }
-        return address
-    }
-
-    /// A block without host bits; nil after saying what is wrong with `text`.
-    func block(_ text: String, at path: String) -> IPPrefix? {
-        guard let parsed = IPInterfaceAddress(text, allowsAddressAlone: true), parsed.prefix.family == .v4 else {
-            refuseText(text, at: path, "no IPv4 block", hint: "an address and a prefix length, \"10.0.1.0/24\"")
-            return nil
-        }
-        guard parsed.address == parsed.prefix.address else {
-            problems.error(path, "\(parsed) has bits set behind its prefix length", hint: "write \"\(parsed.prefix)\"")
-            return nil
-        }
-        return parsed.prefix
-    }
-
-    func refuseText(_ text: String, at path: String, _ message: String, hint: String) {
-        if text.contains(":") {
-            problems.error(
-                path, "IPv6 (\"\(text)\") is not carried by this version", hint: "remove it; addresses here are IPv4")
-        } else {
-            problems.error(path, "\"\(text)\" is \(message)", hint: hint)
-        }
-    }
-
-    /// Neither "this network" (0/8), loopback (127/8), multicast nor reserved (224/3); RFC 6890.
-    static func isUnicast(_ address: IPAddress) -> Bool {
-        let first = address.v4Number >> 24
-        return first != 0 && first != 127 && first < 224
-    }
 }

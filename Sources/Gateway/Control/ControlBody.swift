@@ -61,9 +61,15 @@ struct ControlBody {
         return spi
     }
 
-    func key() throws(ControlRequestError) -> KeyMaterial {
-        guard let text = fields["key"] as? String, let key = masked.key(text) else {
-            throw wrong("key", "\"0x\" and 40 hexadecimal digits: 16 octets of key, 4 of salt")
+    func key() throws(ControlRequestError) -> ControlKey {
+        guard let text = fields["key"] as? String, let octets = masked.keyOctets(text),
+            let key = ControlKey(octets: octets, { masked.key(text, for: $0) })
+        else {
+            let digits = MaskedText.keySizes.sorted().map { String(2 * $0) }
+            throw wrong(
+                "key",
+                "\"0x\" and as many hexadecimal digits as the tunnel's algorithm takes: "
+                    + digits.joined(separator: ", "))
         }
         return key
     }
@@ -124,7 +130,7 @@ extension AddAssociations {
         if body.has("not_before") { notBefore = try body.time("not_before") }
         guard outboundKey.fingerprint != inboundKey.fingerprint else {
             throw ControlRequestError(
-                "outbound.key and inbound.key are the same AES key",
+                "outbound.key and inbound.key are the same key",
                 hint: "each SA needs a key of its own, a different salt is not enough: vpn-gw keygen")
         }
     }

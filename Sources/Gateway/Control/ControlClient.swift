@@ -1,4 +1,5 @@
 import Foundation
+import IPsec
 
 /// Asks a running gateway by its control socket. Every call blocks, for 10 seconds at most.
 public struct ControlClient: Sendable {
@@ -134,9 +135,11 @@ public struct ControlClient: Sendable {
                     what: "may be read by group or others (mode \(SiteBuilder.octal(contents.permissions))): "
                         + "chmod 600 it, and replace the key if somebody may have read it", exitCode: .noPermission)
             }
-            guard MaskedText.key(inFile: contents.octets) != nil else {
+            guard MaskedText.holdsKey(contents.octets) else {
                 throw .keyFile(
-                    path: shown, what: "does not hold a key in one line: \"0x\" and 40 hexadecimal digits",
+                    path: shown,
+                    what: "does not hold a key in one line: \"0x\" and hexadecimal digits, 40 for "
+                        + "\(Algorithm.aes128GCM16)",
                     exitCode: .usage)
             }
             body += Array("\"key\":\"".utf8)

@@ -1,4 +1,5 @@
 import Glibc
+import IPsec
 import Logging
 
 /// The control socket of a running gateway, and `/metrics` beside it.
@@ -63,9 +64,21 @@ public final class ControlServer: Sendable {
     private static func startMetrics(
         _ address: String, responder: MetricsAPI, limits: HTTPLimits
     ) async throws -> HTTPServer? {
-        let parts = address.split(separator: ":")
-        guard parts.count == 2, let port = Int(parts[1]) else { return nil }
-        return try await HTTPServer.start(host: String(parts[0]), port: port, limits: limits, responder: responder)
+        guard let (host, port) = endpoint(address) else { return nil }
+        return try await HTTPServer.start(
+            host: host.description, port: Int(port), limits: limits, responder: responder)
+    }
+
+    /// The parts of "127.0.0.1:9464" or "[::1]:9464"; nil for anything else.
+    static func endpoint(_ text: String) -> (host: IPAddress, port: UInt16)? {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
+        let name = text[..<colon], isBracketed = name.hasPrefix("[") && name.hasSuffix("]")
+        guard let host = IPAddress(isBracketed ? name.dropFirst().dropLast() : name),
+            (host.family == .v6) == isBracketed
+        else { return nil }
+        return (host, port)
     }
 
     /// Closes every connection and takes the socket away, unless it is another's by now.

@@ -21,21 +21,23 @@ enum ControlTable {
         case .sa:
             [
                 text("TUNNEL", "tunnel"), text("DIRECTION", "direction"), text("SPI", "spi"), text("STATE", "state"),
-                text("PATH", "path"), number("WORKER", "worker"), number("PACKETS", "packets"),
+                text("PATH", "path"), text("ALGORITHM", "algorithm"), text("MODE", "mode"),
+                text("NAT PEER", "nat_traversal_peer"), number("WORKER", "worker"), number("PACKETS", "packets"),
                 number("OCTETS", "octets"), number("SEQUENCE", "sequence_number"), text("ORIGIN", "origin"),
                 text("NOT BEFORE", "not_before"), text("KEY", "key_fingerprint"),
             ]
         case .spd:
             [
-                text("DIRECTION", "direction"), number("POSITION", "position"), number("PRIORITY", "priority"),
+                text("DIRECTION", "direction"), number("POSITION", "position"), text("NAME", "name"),
+                number("PRIORITY", "priority"),
                 text("ACTION", "action", "tunnel"), text("SOURCE", "source", "source_ports"),
-                text("DESTINATION", "destination", "destination_ports"), text("PROTOCOL", "protocol"),
-                number("PACKETS", "packets"),
+                text("DESTINATION", "destination", "destination_ports"), text("PROTOCOL", "protocol", "icmp_types"),
+                number("PACKETS", "packets"), number("OCTETS", "octets"),
             ]
         case .ports:
             [
                 text("PORT", "name"), text("ROLE", "role"), text("LINK", "link"), text("DRIVER", "driver"),
-                text("MAC", "mac"), number("MTU", "mtu_octets"), text("ADDRESSES", "addresses"),
+                text("MAC", "mac"), number("MTU", "mtu_octets"), number("VLAN", "vlan"), text("ADDRESSES", "addresses"),
                 number("RX PACKETS", "rx_packets"), number("RX OCTETS", "rx_octets"),
                 number("TX PACKETS", "tx_packets"), number("TX OCTETS", "tx_octets"), number("MISSED", "rx_missed"),
                 number("ERRORS", "rx_errors"), number("NO BUFFERS", "rx_no_buffers"),

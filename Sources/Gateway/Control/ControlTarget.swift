@@ -60,11 +60,11 @@ public struct AddAssociations: Sendable {
     /// 256 or above.
     public var outboundSPI: SPI
     /// For what we send.
-    public var outboundKey: KeyMaterial
+    public var outboundKey: ControlKey
     /// 256 or above.
     public var inboundSPI: SPI
     /// For what we receive.
-    public var inboundKey: KeyMaterial
+    public var inboundKey: ControlKey
     /// A power of two, 64 to 8192.
     public var replayWindowPackets: Int
     /// When the outbound SA takes over by itself, in seconds since 1970; nil: when it is activated.

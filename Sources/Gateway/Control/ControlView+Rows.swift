@@ -32,6 +32,19 @@ extension ControlView {
         var spi: SPI
         var direction: Direction
         var path = "software"
+        /// "esp" or "ah".
+        var securityProtocol: String
+        var algorithm: String
+        /// "tunnel" or "transport".
+        var mode: String
+        var extendedSequenceNumbers: Bool
+        /// Outer addresses.
+        var localAddress: String
+        var remoteAddress: String
+        /// Outbound: the largest inner packet, by the site and by what is known of the way.
+        var innerMtuOctets: Int?
+        /// With NAT traversal: where the peer is now, "198.51.100.1:4500" or "[2001:db8::1]:4500".
+        var natTraversalPeer: String?
         var state: State
         /// The first 16 digits.
         var keyFingerprint: String
@@ -65,6 +78,8 @@ extension ControlView {
         var direction: Direction
         /// From 0, in the order they are looked at within a direction.
         var position: Int
+        /// The site file's name for it; a tunnel's own selectors have the tunnel's.
+        var name: String
         /// "bypass", "discard" or "protect".
         var action: String
         /// Of a protect entry.
@@ -74,14 +89,17 @@ extension ControlView {
         var ipProtocol: String?
         var sourcePorts: String?
         var destinationPorts: String?
+        var icmpTypes: String?
         /// Nil for a tunnel's own selectors.
         var priority: Int?
+        /// What it covered; nil where nobody counts.
         var packets: UInt64?
+        var octets: UInt64?
 
         enum CodingKeys: String, CodingKey {
             case direction, position, action, tunnel, source, destination
             case ipProtocol = "protocol"
-            case sourcePorts, destinationPorts, priority, packets
+            case name, sourcePorts, destinationPorts, icmpTypes, priority, packets, octets
         }
     }
 
@@ -98,6 +116,8 @@ extension ControlView {
         var mac: String
         var link: Link
         var mtuOctets: Int
+        /// Of tagged frames.
+        var vlan: UInt16?
         var addresses: [String]
         var rxPackets: UInt64
         var rxOctets: UInt64
@@ -144,6 +164,8 @@ extension ControlView {
     /// A next hop's entry.
     public struct Neighbor: Sendable, Encodable {
         var port: String
+        /// "ipv4" or "ipv6".
+        var family: String
         var address: String
         /// Nil while it is asked for.
         var mac: String?
@@ -155,6 +177,8 @@ extension ControlView {
 
     /// A route.
     public struct Route: Sendable, Encodable {
+        /// "ipv4" or "ipv6".
+        var family: String
         var destination: String
         /// Nil where it is connected.
         var via: String?

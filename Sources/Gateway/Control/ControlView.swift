@@ -19,7 +19,7 @@ public enum ControlView: Sendable {
     case drops([DropReason: UInt64])
     /// "neighbors".
     case neighbors([Neighbor])
-    /// The longest prefix first; "routes".
+    /// IPv4 before IPv6, the longest prefix first; "routes".
     case routes([Route])
     /// The contract's report.
     case report(Report)

@@ -1,7 +1,7 @@
-import ESP
 import Foundation
+import IPsec
 
-/// Makes keys: KEYMAT for AES-128-GCM, 16 octets of key and 4 of salt (RFC 4106 section 8.1), as key files hold it.
+/// Makes keys: KEYMAT of any algorithm, its key and then its salt (RFC 4106 section 8.1), as key files hold it.
 public enum KeyFiles {
     /// Names of the two ends of a tunnel, which become directories, and what tells its further keys from the first.
     public struct Ends: Sendable {
@@ -24,29 +24,52 @@ public enum KeyFiles {
         }
     }
 
-    /// One key as text: "0x" and 40 digits. From the kernel's random generator.
-    public static func makeKey() -> String {
+    /// What keys can be for, as site files name it, the preferred one first.
+    public static let algorithmNames = Algorithm.all.map(\.name)
+    /// What they are for when nothing else is said.
+    public static let usualAlgorithm = Algorithm.aes128GCM16.name
+
+    /// The algorithm of this name; nil when there is none.
+    public static func algorithm(named name: String) -> Algorithm? { Algorithm(name: name) }
+
+    /// What an operator may have meant by a name that no algorithm has.
+    public static func hint(forAlgorithm name: String) -> String {
+        let near = nearest(to: name, among: algorithmNames).map { "did you mean \($0)? " } ?? ""
+        return near + "there are \(algorithmNames.joined(separator: ", "))"
+    }
+
+    /// One key as text: "0x" and two digits for each of its `algorithm.keyMaterialOctets` octets. From the kernel's
+    /// random generator.
+    public static func makeKey(for algorithm: Algorithm = .aes128GCM16) -> String {
         var generator = SystemRandomNumberGenerator()
         let digits = Array("0123456789abcdef".utf8)
-        let octets = (0..<KeyMaterial.octets).map { _ in UInt8.random(in: 0...255, using: &generator) }
+        let octets = (0..<algorithm.keyMaterialOctets).map { _ in UInt8.random(in: 0...255, using: &generator) }
         return "0x" + String(decoding: octets.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
-    /// Two keys that differ in the AES key and in the salt, so that nonces would differ even if one AES key came to
-    /// serve both directions.
-    static func makePair(_ makeKey: () -> String = KeyFiles.makeKey) -> (there: String, back: String) {
-        let there = makeKey(), salt = there.suffix(8), key = there.dropLast(8)
+    /// Two keys that differ in the key and in the salt where there is one, so that nonces would differ even if one key
+    /// came to serve both directions.
+    static func makePair(for algorithm: Algorithm = .aes128GCM16, _ makeKey: () -> String) -> (
+        there: String, back: String
+    ) {
+        let saltDigits = 2 * algorithm.saltOctets
+        let there = makeKey(), salt = there.suffix(saltDigits), key = there.dropLast(saltDigits)
         while true {
             let back = makeKey()
-            if back.suffix(8) != salt && back.dropLast(8) != key { return (there, back) }
+            if saltDigits == 0 || back.suffix(saltDigits) != salt, back.dropLast(saltDigits) != key {
+                return (there, back)
+            }
         }
     }
 
     /// Writes a tunnel's two keys for both ends below `directory`: `NEAR/FAR-out.key` and `-in.key`, `FAR/NEAR-out.key`
     /// and `-in.key`, with "-SUFFIX" before ".key" when there is one; mode 0600 in directories of mode 0700. Overwrites
     /// nothing. Returns the four paths.
-    public static func write(for ends: Ends, below directory: String) throws(KeyFileError) -> [String] {
-        let (there, back) = makePair(), suffix = ends.suffix.map { "-\($0)" } ?? ""
+    public static func write(
+        for ends: Ends, algorithm: Algorithm = .aes128GCM16, below directory: String
+    ) throws(KeyFileError) -> [String] {
+        let (there, back) = makePair(for: algorithm) { makeKey(for: algorithm) }
+        let suffix = ends.suffix.map { "-\($0)" } ?? ""
         let files = [
             (ends.near, "\(ends.far)-out\(suffix).key", there), (ends.near, "\(ends.far)-in\(suffix).key", back),
             (ends.far, "\(ends.near)-out\(suffix).key", back), (ends.far, "\(ends.near)-in\(suffix).key", there),

@@ -78,7 +78,7 @@ final class AssociationKeeper: AssociationInstaller {
         }
         var round = StoreRound()
         let floor = InitializationVectorFloor.at(now)
-        round.reservations = pairs.flatMap { OutboundNumbers.requests($0.sameness.outbound, floor: floor) }
+        round.reservations = pairs.flatMap { OutboundNumbers.requests($0, floor: floor) }
         let ceilings = pairs.map { InboundCeiling($0, now: .now) }
         round.ceilings = ceilings.map(\.onDisk)
         let blocks = try store.commit(round, now: now)
@@ -152,7 +152,7 @@ final class AssociationKeeper: AssociationInstaller {
         return (granted, state.withLock { $0.inbound[pair.inbound.id]?.onDisk.ceiling ?? 0 })
     }
 
-    /// Outbound SAs that have no numbers left below 2^32, by tunnel-independent identity.
+    /// Outbound SAs that have no numbers left, by tunnel-independent identity.
     var exhausted: [SAIdentity] {
         state.withLock { state in state.outbound.values.filter(\.isExhausted).map(\.pair.sameness.outbound) }
     }

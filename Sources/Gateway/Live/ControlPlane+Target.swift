@@ -32,12 +32,17 @@ extension ControlPlane: ControlTarget {
     func addAssociations(_ request: AddAssociations, by peer: ControlPeer) async -> ControlOutcome {
         guard let index = book.index(of: request.tunnel) else { return noTunnel(request.tunnel) }
         if let refusal = refusal(of: request) { return ControlOutcome(.configuration, [refusal]) }
-        let tunnel = site.topology.tunnels[index]
+        let tunnel = site.topology.tunnels[index], algorithm = tunnel.profile.algorithm
+        guard let outboundKey = request.outboundKey.material(for: algorithm),
+            let inboundKey = request.inboundKey.material(for: algorithm)
+        else {
+            return ControlOutcome(
+                .configuration, ["a key has another length: \(SiteBuilder.keyHint(algorithm))"])
+        }
         let child = Topology.Child(
-            notBefore: request.notBefore,
-            outbound: Topology.Outbound(spi: request.outboundSPI, key: request.outboundKey),
+            notBefore: request.notBefore, outbound: Topology.Outbound(spi: request.outboundSPI, key: outboundKey),
             inbound: Topology.Inbound(
-                spi: request.inboundSPI, key: request.inboundKey, replayWindowPackets: request.replayWindowPackets))
+                spi: request.inboundSPI, key: inboundKey, replayWindowPackets: request.replayWindowPackets))
         let asked = PairRequest(tunnel, child, owner: book.entries[index].owner)
         let now = ControlPlane.now
         do {
@@ -64,7 +69,7 @@ extension ControlPlane: ControlTarget {
             return "SPI \(spi) is reserved (RFC 4303 section 2.1): use 256 or above"
         }
         if request.outboundKey.fingerprint == request.inboundKey.fingerprint {
-            return "both SAs have the same AES key: each needs a key of its own (vpn-gw keygen)"
+            return "both SAs have the same key: each needs a key of its own (vpn-gw keygen)"
         }
         let remote = site.topology.tunnels.first { $0.name == request.tunnel }?.remoteAddress
         for (entry, tunnel) in zip(book.entries, site.topology.tunnels) {
@@ -79,7 +84,7 @@ extension ControlPlane: ControlTarget {
                 let known = [outbound.key.fingerprint, inbound.key.fingerprint]
                 for key in [request.outboundKey, request.inboundKey] where known.contains(key.fingerprint) {
                     return
-                        "the AES key is in use by tunnel \(entry.name): each SA needs a key of its own (vpn-gw keygen)"
+                        "the key is in use by tunnel \(entry.name): each SA needs a key of its own (vpn-gw keygen)"
                 }
             }
         }

@@ -6,7 +6,7 @@ import IPsec
 extension ControlPlane {
     func view(_ subject: ControlSubject) async throws -> ControlView {
         switch subject {
-        case .sa: .sa(book.entries.flatMap(associations))
+        case .sa: .sa(zip(book.entries, book.applied(to: site.topology).tunnels).flatMap(associations))
         case .spd: .spd(Direction.allCases.flatMap(policies))
         case .ports: .ports(ports)
         case .workers: .workers(workers)
@@ -18,19 +18,26 @@ extension ControlPlane {
         }
     }
 
-    private func associations(_ entry: TunnelBook.Entry) -> [ControlView.Association] {
+    /// Rows of a tunnel's SAs; `tunnel` is as the tables have it.
+    private func associations(_ entry: TunnelBook.Entry, _ tunnel: Topology.Tunnel) -> [ControlView.Association] {
         entry.children.flatMap { child -> [ControlView.Association] in
             guard let pair = child.pair else { return [] }
             let (granted, ceiling) = keeper.numbers(of: pair)
             let installed = ControlTime(secondsSince1970: pair.outboundRecord.installedAt)
             let notBefore = child.description.notBefore.flatMap { ControlTime(secondsSince1970: $0) }
             let state = ControlView.Association.State(rawValue: child.state.rawValue) ?? .old
-            let lifetime = entry.lifetime
+            let lifetime = entry.lifetime, profile = pair.sameness.profile
+            let peer = profile.natTraversal ? entry.peer ?? TunnelBook.Peer(address: entry.remote, port: 4500) : nil
             func row(_ direction: Direction, _ spi: SPI, _ key: KeyMaterial, _ told: TunnelBook.LimitsTold)
                 -> ControlView.Association
             {
                 ControlView.Association(
-                    tunnel: entry.name, spi: spi, direction: direction, state: told.hard ? .expired : state,
+                    tunnel: entry.name, spi: spi, direction: direction,
+                    securityProtocol: profile.algorithm.securityProtocol == .esp ? "esp" : "ah",
+                    algorithm: profile.algorithm.name, mode: profile.mode.rawValue,
+                    extendedSequenceNumbers: profile.extendedSequenceNumbers,
+                    localAddress: pair.sameness.local.description, remoteAddress: pair.sameness.remote.description,
+                    natTraversalPeer: peer?.description, state: told.hard ? .expired : state,
                     keyFingerprint: String(key.fingerprint.description.prefix(16)), worker: pair.owner, packets: 0,
                     octets: 0, sequenceNumber: 0, notBefore: notBefore, installedAt: installed,
                     softLifetimePackets: lifetime.soft.packets, softLifetimeOctets: lifetime.soft.octets,
@@ -46,6 +53,7 @@ extension ControlPlane {
                 outbound.sequenceNumber = association.sequenceNumber.load(ordering: .relaxed)
             }
             outbound.sequenceNumbersGranted = granted
+            outbound.innerMtuOctets = tunnel.innerMTUOctets
             var inbound = row(
                 .inbound, child.description.inbound.spi, child.description.inbound.key, child.inboundLimits)
             pair.inbound.reference.with { association in
@@ -60,12 +68,15 @@ extension ControlPlane {
     }
 
     private func policies(_ direction: Direction) -> [ControlView.PolicyEntry] {
-        site.topology.policiesInOrder(direction).enumerated().map { position, policy in
+        let counts = data.group.policyCounts(direction)
+        return site.topology.policiesInOrder(direction).enumerated().map { position, policy in
             let entry = CheckReport.PolicyEntry(policy, site)
             return ControlView.PolicyEntry(
-                direction: direction, position: position, action: entry.action, tunnel: entry.tunnel,
+                direction: direction, position: position, name: entry.name, action: entry.action, tunnel: entry.tunnel,
                 source: entry.source, destination: entry.destination, ipProtocol: entry.ipProtocol,
-                sourcePorts: entry.sourcePorts, destinationPorts: entry.destinationPorts, priority: entry.priority)
+                sourcePorts: entry.sourcePorts, destinationPorts: entry.destinationPorts,
+                icmpTypes: entry.icmpTypes, priority: entry.priority, packets: counts[position].packets,
+                octets: counts[position].octets)
         }
     }
 
@@ -77,7 +88,7 @@ extension ControlPlane {
                 name: described.name, role: described.role.rawValue, device: described.device, driver: started.driver,
                 mac: started.mac.description,
                 link: Machine.linkIsUp(started, device: described.device) ? .up : .down,
-                mtuOctets: described.mtuOctets, addresses: described.addresses.map(\.description),
+                mtuOctets: described.mtuOctets, vlan: described.vlan, addresses: described.addresses.map(\.description),
                 rxPackets: counts[index].rxPackets, rxOctets: counts[index].rxOctets,
                 txPackets: counts[index].txPackets, txOctets: counts[index].txOctets, rxMissed: lost.missed,
                 rxErrors: lost.errors, rxNoBuffers: lost.noBuffers)
@@ -111,7 +122,8 @@ extension ControlPlane {
             if let rows = data.group.census.rows {
                 return rows.map { row in
                     ControlView.Neighbor(
-                        port: site.topology.ports[row.port].name, address: row.address.description,
+                        port: site.topology.ports[row.port].name, family: CheckReport.word(row.address.family),
+                        address: row.address.description,
                         mac: row.mac?.description, state: row.state, ageSeconds: row.ageSeconds)
                 }
             }
@@ -123,26 +135,22 @@ extension ControlPlane {
     private var routes: [ControlView.Route] {
         let topology = site.topology
         var rows: [(prefix: IPPrefix, row: ControlView.Route)] = []
-        for port in topology.ports {
+        func add(_ prefix: IPPrefix, via: IPAddress? = nil, _ port: Int, _ kind: String) {
+            let row = ControlView.Route(
+                family: CheckReport.word(prefix.family), destination: prefix.description, via: via?.description,
+                port: topology.ports[port].name, kind: kind)
+            rows.append((prefix, row))
+        }
+        for (index, port) in topology.ports.enumerated() {
             for address in port.addresses {
-                let own = IPPrefix(address.address)
-                rows.append((own, .init(destination: own.description, via: nil, port: port.name, kind: "local")))
-                rows.append(
-                    (
-                        address.prefix,
-                        .init(destination: address.prefix.description, via: nil, port: port.name, kind: "connected")
-                    ))
+                add(IPPrefix(address.address), index, "local")
+                add(address.prefix, index, "connected")
             }
         }
-        for route in topology.routes {
-            rows.append(
-                (
-                    route.destination,
-                    .init(
-                        destination: route.destination.description, via: route.via.description,
-                        port: topology.ports[route.port].name, kind: "static")
-                ))
-        }
-        return rows.sorted { ($1.prefix.length, $0.prefix.address) < ($0.prefix.length, $1.prefix.address) }.map(\.row)
+        for route in topology.routes { add(route.destination, via: route.via, route.port, "static") }
+        return rows.sorted { left, right in
+            (left.prefix.family, right.prefix.length, left.prefix.address)
+                < (right.prefix.family, left.prefix.length, right.prefix.address)
+        }.map(\.row)
     }
 }

@@ -15,6 +15,8 @@ struct InboundCeiling: Sendable {
     /// The distance of an SA at rest: the packets that a crash may cost it.
     static let smallestDistance: UInt64 = 8
     private static let largestDistance: UInt64 = 1 << 22
+    /// What the disk can hold. Nothing above it is accepted, since a restart would begin below it.
+    static let highestCeiling = ReservationRequest.lastExtendedSequenceNumber
 
     let pair: AssociationPair
     private var ceiling: UInt64
@@ -27,7 +29,7 @@ struct InboundCeiling: Sendable {
     init(_ pair: AssociationPair, now: ContinuousClock.Instant) {
         self.pair = pair
         highestThen = pair.inboundRecord.replayCeiling
-        ceiling = highestThen + InboundCeiling.smallestDistance
+        ceiling = InboundCeiling.above(highestThen, by: InboundCeiling.smallestDistance)
         setAt = now
     }
 
@@ -56,7 +58,10 @@ struct InboundCeiling: Sendable {
     private var notice: UInt64 { ceiling - min(ceiling, isFar ? distance / 4 * 3 : distance / 2) }
 
     /// Whether packets wait for it.
-    var isUrgent: Bool { pair.inbound.reference.with { $0.wanted.load(ordering: .acquiring) } > ceiling }
+    var isUrgent: Bool {
+        ceiling < InboundCeiling.highestCeiling
+            && pair.inbound.reference.with { $0.wanted.load(ordering: .acquiring) } > ceiling
+    }
 
     /// The next, when enough of the way to this one is gone; nil when there is no need, and for an SA that is over.
     func raised(at now: ContinuousClock.Instant, interval: Duration) -> InboundCeiling? {
@@ -64,13 +69,13 @@ struct InboundCeiling: Sendable {
             ($0.highest.load(ordering: .relaxed), $0.wanted.load(ordering: .acquiring))
         }
         let reached = max(highest, wanted)
-        guard reached >= notice else { return nil }
+        guard reached >= notice, ceiling < InboundCeiling.highestCeiling else { return nil }
         var next = measured(at: now, interval: interval)
         // Packets wait: the rate has grown faster than it can be measured.
         if wanted > ceiling {
             next.distance = max(next.distance, min(distance * 2, InboundCeiling.largestDistance))
         }
-        next.ceiling = max(ceiling, reached + next.distance)
+        next.ceiling = max(ceiling, InboundCeiling.above(reached, by: next.distance))
         return next
     }
 
@@ -78,9 +83,13 @@ struct InboundCeiling: Sendable {
     func lowered(at now: ContinuousClock.Instant, interval: Duration) -> InboundCeiling? {
         let highest = highest
         var next = measured(at: now, interval: interval)
-        next.ceiling = highest + next.distance
+        next.ceiling = InboundCeiling.above(highest, by: next.distance)
         // Twice as far as it should be costs little, and going up and down costs the disk.
         return next.ceiling < ceiling && ceiling - highest > 2 * next.distance ? next : nil
+    }
+
+    private static func above(_ number: UInt64, by distance: UInt64) -> UInt64 {
+        number < highestCeiling - distance ? number + distance : highestCeiling
     }
 
     /// With the distance that two intervals need at the rate since it was set last.

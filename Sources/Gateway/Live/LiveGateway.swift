@@ -227,7 +227,7 @@ struct MemorySizing {
     /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two:
     /// the ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
     let frameOctets: Int
-    /// With the route table (32 MiB), policies, SAs and DPDK's own.
+    /// With the route tables (IPv4: 32 MiB), policies, SAs and DPDK's own.
     let memoryMiB: Int
 
     init(_ site: Site) {
@@ -240,7 +240,9 @@ struct MemorySizing {
         buffers = power - 1
         let largest = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
         frameOctets = max(2048, (largest + 1023) / 1024 * 1024)
-        let octets = power * (frameOctets + 512) + site.topology.tunnels.count * 4096
+        // Other tables are built while the present ones are in use.
+        let octets =
+            power * (frameOctets + 512) + site.topology.tunnels.count * 4096 + 2 * site.topology.routeTable6Octets
         memoryMiB = 128 + octets / (1 << 20)
     }
 }

@@ -97,7 +97,7 @@ enum Machine {
 /// What the crypto stage of the workers will be.
 enum CryptoProbe {
     static func description() throws(DataPlaneError) -> String {
-        guard let stage = SoftwareGCM() else { throw .noCrypto }
+        guard let stage = SoftwareCrypto() else { throw .noCrypto }
         return stage.description
     }
 }

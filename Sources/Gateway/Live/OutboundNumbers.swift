@@ -12,7 +12,7 @@ struct OutboundNumbers: Sendable {
     /// Numbers in a block, by the SA's rate.
     private var block = ReservationRequest.smallestBlock
     private var refilledAt = ContinuousClock.now
-    /// No number is left below 2^32, or what the store gave does not follow on what it gave before.
+    /// No number is left, or what the store gave does not follow on what it gave before.
     private(set) var isExhausted = false
 
     /// Of a pair that was just made, with its first blocks (nil: none are left).
@@ -29,7 +29,9 @@ struct OutboundNumbers: Sendable {
         pair.outbound.reference.with { association in
             association.resume(
                 behindSequence: sequence.lowerBound - 1, behindInitializationVector: vector.lowerBound - 1)
-            association.limit(Allowance.outbound(lifetime, record, behind: sequence.lowerBound - 1))
+            association.limit(
+                Allowance.outbound(
+                    lifetime, record, behind: sequence.lowerBound - 1, profile: pair.sameness.profile))
         }
         grant()
     }
@@ -38,17 +40,18 @@ struct OutboundNumbers: Sendable {
 
     /// The first blocks of an SA, whose IVs begin at `floor` or above.
     static func requests(
-        _ sa: SAIdentity, floor: UInt64, count: UInt64 = ReservationRequest.smallestBlock
+        _ pair: AssociationPair, floor: UInt64, count: UInt64 = ReservationRequest.smallestBlock
     ) -> [ReservationRequest] {
-        [
-            .sequenceNumbers(count: count, sa: sa),
+        let sa = pair.sameness.outbound, last = ReservationRequest.lastSequenceNumber(of: pair.sameness.profile)
+        return [
+            .sequenceNumbers(count: count, sa: sa, last: last),
             .initializationVectors(count: count, fingerprint: sa.fingerprint, floor: floor),
         ]
     }
 
     /// Whether half of the last block is gone and there can be another.
     var needsMore: Bool {
-        guard !isExhausted, sequenceEnd < ReservationRequest.lastSequenceNumber else { return false }
+        guard !isExhausted, sequenceEnd < last else { return false }
         return pair.outbound.reference.with { $0.sequenceNumber.load(ordering: .relaxed) } >= notice
     }
 
@@ -56,6 +59,9 @@ struct OutboundNumbers: Sendable {
     var limits: LimitsReached {
         pair.outbound.reference.with { LimitsReached(soft: $0.isSoftExpired, hard: $0.isHardExpired) }
     }
+
+    /// Where the SA ends.
+    private var last: UInt64 { ReservationRequest.lastSequenceNumber(of: pair.sameness.profile) }
 
     private var notice: UInt64 { sequenceEnd - min(sequenceEnd, block / 2) }
 
@@ -71,7 +77,7 @@ struct OutboundNumbers: Sendable {
     }
 
     /// The next blocks: they follow on what is reserved, since nobody else has the key.
-    var requests: [ReservationRequest] { OutboundNumbers.requests(pair.sameness.outbound, floor: 0, count: block) }
+    var requests: [ReservationRequest] { OutboundNumbers.requests(pair, floor: 0, count: block) }
 
     /// With what the store gave, which the worker may use from now on.
     func granted(_ sequence: ClosedRange<UInt64>?, _ vector: ClosedRange<UInt64>?) -> OutboundNumbers {
@@ -88,7 +94,7 @@ struct OutboundNumbers: Sendable {
     }
 
     private func grant() {
-        let notice = sequenceEnd < ReservationRequest.lastSequenceNumber ? notice : .max
+        let notice = sequenceEnd < last ? notice : .max
         pair.outbound.reference.with {
             $0.grant(sequence: sequenceEnd, initializationVector: vectorEnd, notice: notice)
         }

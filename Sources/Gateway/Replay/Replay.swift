@@ -59,7 +59,9 @@ public struct Replay: ~Copyable {
         let originals = try DropOriginals(path: options.dropsPath, capacity: Replay.burst)
 
         try Environment.start(
-            Environment.Settings(workerCores: [], hugePages: false, memoryMiB: 192, devices: [], extraArguments: []),
+            Environment.Settings(
+                workerCores: [], hugePages: false, memoryMiB: 192 + (topology.routeTable6Octets >> 20), devices: [],
+                extraArguments: []),
             keepAffinity: true)
         let frame = max(Replay.frameOctets, (topology.ports.map(\.mtuOctets).max() ?? 0) + 64)
         let pool = try PacketPool(name: "replay", count: Replay.bufferCount, frameOctets: frame)
@@ -167,11 +169,11 @@ public struct Replay: ~Copyable {
         let isOther = !next.saysSame(as: book)
         book = next
         if isOther {
+            // Those that the worker has left: there is memory for two route tables.
+            _ = group.reclaim()
             group.publish(
                 try ForwardingTables(
                     book.applied(to: topology), states: book.states, name: "replay", previous: group.tables))
-            // The ones before those that the worker has now.
-            _ = group.reclaim()
         }
         nextChange = book.nextChange(after: now)
     }
@@ -196,6 +198,7 @@ public struct Replay: ~Copyable {
     /// Ends the replay: nothing is in flight any more, all files are complete. Call it after an error of an input as
     /// well.
     public consuming func finish() throws -> Report {
+        burst.freeAll()  // of a step that failed
         worker.drain(keepingDropped: true)
         try writeSent()
         try writeDropped()

@@ -76,6 +76,9 @@ enum RandomSite {
             if random.once(in: 2) { selector.sourcePorts = range(&random) }
             if random.once(in: 2) { selector.destinationPorts = range(&random) }
         }
+        if selector.ipProtocol == 1, random.once(in: 2) {
+            selector.icmpMessages = random.pick([0x0800...0x08ff, 0x0301...0x0304])
+        }
         return selector
     }
 

@@ -8,8 +8,10 @@ import Wire
 /// A key that follows from a number, for tests alone.
 func key(_ number: UInt64) throws -> KeyMaterial {
     var random = SplitMix64(seed: number ^ 0x6b65_7973)
-    let octets = random.octets(KeyMaterial.octets)
-    guard let key = unsafe octets.withUnsafeBytes({ unsafe KeyMaterial($0) }) else { throw DataPlaneError.noCrypto }
+    let octets = random.octets(Algorithm.aes128GCM16.keyMaterialOctets)
+    guard let key = unsafe octets.withUnsafeBytes({ unsafe KeyMaterial($0, for: .aes128GCM16) }) else {
+        throw DataPlaneError.noCrypto
+    }
     return key
 }
 

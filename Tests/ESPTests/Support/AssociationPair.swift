@@ -25,7 +25,10 @@ final class AssociationPair {
         self.aesKey = aesKey ?? random.octets(16)
         self.salt = salt ?? random.octets(4)
         self.spi = SPI(rawValue: spi ?? UInt32.random(in: 256...UInt32.max, using: &random))
-        guard let material = unsafe (self.aesKey + self.salt).withUnsafeBytes({ unsafe KeyMaterial($0) }),
+        guard
+            let material = unsafe (self.aesKey + self.salt).withUnsafeBytes({
+                unsafe KeyMaterial($0, for: .aes128GCM16)
+            }),
             let key = KeyArena()?.expand(material)
         else { throw NoCrypto() }
         let local = IPAddress(v4: AssociationPair.local.reduce(0) { $0 << 8 | UInt32($1) })

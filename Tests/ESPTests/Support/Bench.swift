@@ -56,14 +56,14 @@ extension PacketBytes {
 /// A worker's bursts, its crypto stage and its buffers: packets in, verdicts out, in the same order.
 struct Bench: ~Copyable {
     static let capacity = 32
-    var crypto: SoftwareGCM
+    var crypto: SoftwareCrypto
     let attention = AttentionMap()
     var outbound: OutboundBurst
     var inbound: InboundBurst
     let buffers = BufferPool(count: Bench.capacity)
 
     init() throws {
-        guard let crypto = SoftwareGCM() else { throw NoCrypto() }
+        guard let crypto = SoftwareCrypto() else { throw NoCrypto() }
         self.crypto = crypto
         outbound = OutboundBurst(capacity: Bench.capacity, attention: attention)
         inbound = InboundBurst(capacity: Bench.capacity, attention: attention)
@@ -102,7 +102,7 @@ struct Bench: ~Copyable {
         inbound.removeAll()
         for (index, packet) in packets.enumerated() {
             inbound.append(
-                bytes: buffers.filled(index, with: packet.esp, at: 0).prefix(packet.esp.count),
+                packet: buffers.filled(index, with: packet.esp, at: 0).prefix(packet.esp.count), start: 0,
                 association: packet.pair.inbound, tag: index + 100)
         }
         inbound.prepare()
@@ -127,9 +127,10 @@ struct Bench: ~Copyable {
     mutating func passOpened(_ packets: [[UInt8]], under pair: AssociationPair) -> [Verdict] {
         inbound.removeAll()
         for (index, packet) in packets.enumerated() {
+            let number = packet[4..<8].reduce(0) { $0 << 8 | UInt64($1) }
             inbound.append(
-                bytes: buffers.filled(index, with: packet, at: 0).prefix(packet.count), association: pair.inbound,
-                tag: index)
+                opened: buffers.filled(index, with: packet, at: 0).prefix(packet.count), start: 0, number: number,
+                association: pair.inbound, tag: index)
         }
         inbound.finishOpened()
         return (0..<packets.count).map { index in

@@ -8,18 +8,19 @@ struct NoCrypto: Error {}
 struct DirectGCM: ~Copyable {
     private let manager: UnsafeMutablePointer<IMB_MGR>
     private let key: UnsafeMutableRawPointer
-    private let context: UnsafeMutableRawPointer
+    private let context: UnsafeMutablePointer<cipsecmb_context>
 
     init() throws {
         guard let manager = unsafe cipsecmb_manager_create() else { throw NoCrypto() }
         guard let key = unsafe cipsecmb_secret_create(Int(CIPSECMB_GCM_KEY_OCTETS)),
-            let context = unsafe cipsecmb_secret_create(Int(CIPSECMB_GCM_CONTEXT_OCTETS))
+            let context = unsafe cipsecmb_secret_create(Int(CIPSECMB_CONTEXT_OCTETS))
         else { throw NoCrypto() }
-        unsafe (self.manager, self.key, self.context) = unsafe (manager, key, context)
+        unsafe (self.manager, self.key) = unsafe (manager, key)
+        unsafe self.context = context.bindMemory(to: cipsecmb_context.self, capacity: 1)
     }
 
     deinit {
-        unsafe cipsecmb_secret_free(context, Int(CIPSECMB_GCM_CONTEXT_OCTETS))
+        unsafe cipsecmb_secret_free(context, Int(CIPSECMB_CONTEXT_OCTETS))
         unsafe cipsecmb_secret_free(key, Int(CIPSECMB_GCM_KEY_OCTETS))
         unsafe cipsecmb_manager_free(manager)
     }
@@ -29,7 +30,7 @@ struct DirectGCM: ~Copyable {
         unsafe run(octets, nonce, aad, text) { text, aad, icv in
             unsafe cipsecmb_gcm128_encrypt(
                 manager, key, context, text.baseAddress, UInt64(text.count), nonce, aad.baseAddress, UInt64(aad.count),
-                icv)
+                icv, 16)
         }
     }
 
@@ -37,8 +38,8 @@ struct DirectGCM: ~Copyable {
     func open(key octets: [UInt8], nonce: [UInt8], aad: [UInt8], text: [UInt8]) -> (text: [UInt8], icv: [UInt8]) {
         unsafe run(octets, nonce, aad, text) { text, aad, icv in
             unsafe cipsecmb_gcm128_decrypt(
-                manager, key, context, text.baseAddress, UInt64(text.count), nonce, aad.baseAddress, UInt64(aad.count),
-                icv)
+                manager, key, context, text.baseAddress, text.baseAddress, UInt64(text.count), nonce, aad.baseAddress,
+                UInt64(aad.count), icv, 16)
         }
     }
 

@@ -34,12 +34,12 @@ signal.pause()
 
 port=6001
 while [ "$port" -le "$PORTS" ]; do
-    /usr/bin/python3 "$TRAFFIC" receive "$port" 2>&1 &
+    /usr/bin/python3 "$TRAFFIC" receive "$port" 240 2>&1 &
     port=$((port + 1))
 done
 echo "guest: ready"
 # Until the host has seen all it wants to: then it connects.
-/usr/bin/python3 "$TRAFFIC" receive 6000
+/usr/bin/python3 "$TRAFFIC" receive 6000 240
 echo "guest: SAs"
 ip -s xfrm state | grep -E 'spi|replay|bytes|failed|oseq'
 echo "guest: errors"

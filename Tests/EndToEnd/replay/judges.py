@@ -12,6 +12,7 @@ from vpngw.site import Tunnel
 logging.getLogger("scapy.runtime").setLevel(logging.ERROR)
 
 from scapy.layers.inet import IP  # noqa: E402
+from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.ipsec import ESP, SecurityAssociation  # noqa: E402
 
 
@@ -19,8 +20,9 @@ class Scapy:
     """One SA of a tunnel in scapy's hands. Knows nothing of replay; that is for other judges."""
 
     def __init__(self, spi: int, key: bytes, source: str, destination: str) -> None:
+        outer = IPv6 if ":" in source else IP
         self._association = SecurityAssociation(
-            ESP, spi=spi, crypt_algo="AES-GCM", crypt_key=key, tunnel_header=IP(src=source, dst=destination)
+            ESP, spi=spi, crypt_algo="AES-GCM", crypt_key=key, tunnel_header=outer(src=source, dst=destination)
         )
 
     @classmethod
@@ -35,13 +37,17 @@ class Scapy:
 
     def decrypt(self, outer: bytes) -> bytes:
         """The inner packet; raises when the ICV does not hold."""
-        return bytes(self._association.decrypt(IP(outer)))
+        return bytes(self._association.decrypt(_parse(outer)))
 
     def encrypt(self, inner: bytes, sequence: int) -> bytes:
         """The outer packet. The inner one goes in as it is: scapy must not repair what a test broke."""
-        packet = IP(inner)
+        packet = _parse(inner)
         assert bytes(packet) == inner
         return bytes(self._association.encrypt(packet, seq_num=sequence))
+
+
+def _parse(packet: bytes) -> IP | IPv6:
+    return IPv6(packet) if packet[0] >> 4 == 6 else IP(packet)
 
 
 def tshark(path: Path, tunnels: list[Tunnel], fields: list[str], *, display_filter: str = "") -> list[list[str]]:

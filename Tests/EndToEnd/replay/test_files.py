@@ -43,7 +43,7 @@ def lan(tmp_path: Path, inner: list[bytes]) -> Path:
 def test_the_keys_and_types_of_the_report(pair: Pair, inner: list[bytes]) -> None:
     """The contract's, no more and no fewer; every number a whole one; ports keep their names as they are written."""
     pair.a.site.ports[0].name, pair.a.site.ports[1].name = "lanPort", "wan-0.1"
-    replayed = pair.a.replay(**{"lanPort": [*map(frame, inner), frame(inner[0], ethertype=0x86DD)]})
+    replayed = pair.a.replay(**{"lanPort": [*map(frame, inner), frame(inner[0], ethertype=0x88CC)]})
     report = replayed.report
     numbers = [
         "rx_packets",
@@ -204,10 +204,11 @@ def test_pcap_of_every_kind(
     ]
 
 
-def test_raw_ipv6_is_another_protocol(pair: Pair, tmp_path: Path) -> None:
-    """Not a malformed IPv4 packet: this version carries none of it."""
-    path = capture.write(tmp_path / "in.pcap", [b"\x60" + bytes(59)], link_type=capture.RAW_IP)
-    assert pair.a.replay_files([("lan", path)]).report["drops"] == {"unsupported_ethertype": 1}
+def test_raw_ipv6_is_read_as_such(pair: Pair, tmp_path: Path) -> None:
+    """The version says what a packet is that has no Ethernet header: here a whole one from nobody, and half of one."""
+    whole = b"\x60\0\0\0\0\0\x3b\x40" + bytes(32)
+    path = capture.write(tmp_path / "in.pcap", [whole, whole[:39]], link_type=capture.RAW_IP)
+    assert pair.a.replay_files([("lan", path)]).report["drops"] == {"martian": 1, "malformed": 1}
 
 
 @pytest.mark.parametrize("link", ["ether", "rawip4"])

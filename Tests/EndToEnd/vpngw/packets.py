@@ -10,9 +10,10 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from random import Random
-from socket import inet_aton
+from socket import AF_INET6, inet_aton, inet_pton
 
 ICMP, TCP, UDP, ESP, IPV6, NO_NEXT_HEADER, EXPERIMENT = 1, 6, 17, 50, 41, 59, 253
+ICMPV6 = 58
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_VLAN, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x8100, 0x86DD
 DF, MF = 0x4000, 0x2000
 HOST_MAC = bytes.fromhex("0200000000aa")
@@ -32,8 +33,8 @@ OPTIONS = {
 
 @lru_cache(maxsize=4096)
 def address(text: str) -> bytes:
-    """Dotted quad as four octets."""
-    return inet_aton(text)
+    """An address as it is sent: four octets or sixteen."""
+    return inet_pton(AF_INET6, text) if ":" in text else inet_aton(text)
 
 
 def checksum(data: bytes) -> int:

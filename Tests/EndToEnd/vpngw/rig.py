@@ -81,7 +81,8 @@ class Gateway:
             assert counts["tx_octets"] == sum(len(record.octets) for record in records)
 
     def _check_boundary(self, replayed: Replayed) -> None:
-        """RFC 4301: nothing crosses in clear. ESP of ours, ARP, and answers of the port's own address may leave."""
+        """RFC 4301: nothing crosses in clear. ESP of ours, ARP, neighbour discovery, and answers of the port's own
+        address may leave."""
         tunnels = {
             (packets.address(tunnel.local_address), packets.address(tunnel.remote_address))
             for tunnel in self.site.tunnels
@@ -91,10 +92,13 @@ class Gateway:
                 continue
             own = {packets.address(text.split("/")[0]) for text in port.addresses}
             for record in replayed.out[port.name]:
-                if record.ethertype == packets.ETHERTYPE_ARP:
+                ethertype, packet = untagged(record)
+                if ethertype == packets.ETHERTYPE_ARP:
                     continue
-                packet = record.packet
-                assert record.ethertype == packets.ETHERTYPE_IPV4, record
+                if ethertype == packets.ETHERTYPE_IPV6:
+                    assert may_leave_ipv6(packet, tunnels, own), f"clear text left by {port.name}: {packet.hex()}"
+                    continue
+                assert ethertype == packets.ETHERTYPE_IPV4, record
                 if packet[9] == packets.ESP:
                     assert (packet[12:16], packet[16:20]) in tunnels, f"not our ESP: {packet.hex()}"
                 else:
@@ -150,6 +154,22 @@ def make_pair(directory: Path, rng: Random, replay_window_packets: int = 1024) -
         [("0.0.0.0/0", "198.51.100.254")],
     )
     return Pair(Gateway(a), Gateway(b))
+
+
+def untagged(record: Record) -> tuple[int, bytes]:
+    """What a frame carries, behind its VLAN tag if it has one."""
+    if record.ethertype == packets.ETHERTYPE_VLAN:
+        return int.from_bytes(record.octets[16:18], "big"), record.octets[18:]
+    return record.ethertype, record.packet
+
+
+def may_leave_ipv6(packet: bytes, tunnels: set[tuple[bytes, bytes]], own: set[bytes]) -> bool:
+    """Whether an IPv6 packet may leave by an unprotected port that no bypass policy is for."""
+    source, destination, kind = packet[8:24], packet[24:40], packet[40]
+    if packet[6] == packets.ESP:
+        return (source, destination) in tunnels
+    is_own = source in own or source[:8] == bytes.fromhex("fe80000000000000")
+    return packet[6] == packets.ICMPV6 and is_own and (kind == 129 or kind in (135, 136) and packet[7] == 255)
 
 
 def same_packets(left: Iterable[bytes], right: Iterable[bytes]) -> bool:

@@ -2,7 +2,7 @@
 """Traffic whose content is compared, for namespaces and guests: needs nothing but Python's own library, and root for echo.
 
     traffic.py echo ADDRESS FIRST LAST        one ICMP echo of every payload size; "echoed N" when all came back as they left
-    traffic.py receive PORT                   one TCP connection; "listening", then "received OCTETS SHA256"
+    traffic.py receive PORT [SECONDS]         one TCP connection, waited for so long; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
     traffic.py number ADDRESS PORT RATE       numbered UDP datagrams, so many a second, until SIGTERM; "numbered N"
@@ -73,9 +73,9 @@ def echo(address: str, first: int, last: int) -> str:
     return f"echoed {len(sizes)}"
 
 
-def receive(port: int) -> str:
+def receive(port: int, seconds: int = SECONDS) -> str:
     server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    server.settimeout(SECONDS)
+    server.settimeout(seconds)
     print("listening", flush=True)
     connection, _ = server.accept()
     connection.settimeout(SECONDS)
@@ -151,7 +151,7 @@ if __name__ == "__main__":
     if action == "echo":
         print(echo(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
     elif action == "receive":
-        print(receive(int(arguments[0])), flush=True)
+        print(receive(*map(int, arguments)), flush=True)
     elif action == "send":
         print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
     elif action == "blast":
