@@ -1,14 +1,16 @@
 # Debian 12 with a Swift 6.3 toolchain on the PATH is all these need: each installs what it misses, which takes root once.
 
 .DELETE_ON_ERROR:
-.PHONY: help build demo test test-long format lint clean
+.PHONY: help build model demo deb test test-long format lint clean
 
 SOURCES := Package.swift Sources Tests
-SCRIPTS := .ci/run $(wildcard scripts/*.sh)
+SCRIPTS := .ci/run $(wildcard scripts/*.sh) packaging/postinst packaging/prerm packaging/postrm
 
 help:
 	@echo 'make build      .build/release/vpn-gw'
+	@echo 'make model      .build/release/ixgbe-model, an 82599 in software to run the gateway on'
 	@echo 'make demo       two gateways, two hosts, traffic through a tunnel, and what crossed the wire'
+	@echo 'make deb        .build/deb/vpn-gw_VERSION_amd64.deb, checked by lintian'
 	@echo 'make test       every test that needs no special machine'
 	@echo 'make test-long  the slow ones as well'
 	@echo 'make format     put the Swift sources into the house format'
@@ -19,9 +21,17 @@ build:
 	@scripts/dependencies.sh build
 	swift build -c release --product vpn-gw
 
+model:
+	@scripts/dependencies.sh build
+	swift build -c release --product IxgbeTrap
+	swift build -c release --product ixgbe-model
+
 demo: build
 	@scripts/dependencies.sh demo
 	@scripts/demo.sh
+
+deb:
+	@scripts/deb.sh
 
 test:
 	@scripts/test.sh

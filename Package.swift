@@ -20,9 +20,20 @@ let dpdkLibraries = [
     "rte_bus_vdev",
 ]
 
+// The model's loop is never worth debugging at the price of its speed.
+let modelSettings: [CSetting] = [
+    .unsafeFlags(["-Wall", "-Wextra", "-Werror", "-O2", "-fvisibility=hidden", "-march=\(march)"])
+]
+// SwiftPM links Swift's runtime to C as well, and what is preloaded must not bring it into any program.
+let withoutSwift: [LinkerSetting] = [.unsafeFlags(["-nostartfiles", "-static-stdlib"])]
+
 let package = Package(
     name: "vpn-gw",
-    products: [.executable(name: "vpn-gw", targets: ["vpn-gw"])],
+    products: [
+        .executable(name: "vpn-gw", targets: ["vpn-gw"]),
+        .executable(name: "ixgbe-model", targets: ["IxgbeModel"]),
+        .library(name: "IxgbeTrap", type: .dynamic, targets: ["IxgbeTrap"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -58,6 +69,18 @@ let package = Package(
             name: "vpn-gw",
             dependencies: ["Gateway", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: overDPDK),
+
+        // A NIC in software, for tests and demonstrations: its registers, what traps them in a program, its engine.
+        .target(name: "IxgbeDevice", cSettings: modelSettings),
+        .target(
+            name: "IxgbeTrap", dependencies: ["IxgbeDevice"], cSettings: modelSettings, linkerSettings: withoutSwift),
+        .executableTarget(
+            name: "IxgbeModel", dependencies: ["IxgbeDevice"], cSettings: modelSettings,
+            linkerSettings: withoutSwift + [.linkedLibrary("crypto")]),
+        // A DPDK program for the tests of the model.
+        .executableTarget(
+            name: "ixgbe-probe", dependencies: ["CDPDK"], path: "Tests/IxgbeProbe", cSettings: cSettings,
+            linkerSettings: [.linkedLibrary("rte_security"), .linkedLibrary("rte_net_ixgbe")]),
 
         // Seeded numbers for the tests of all targets.
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),

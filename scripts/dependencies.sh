@@ -1,15 +1,18 @@
 #!/bin/bash
-# Installs the Debian packages that are missing for each purpose named: build, demo, test, lint. For tests also the Python
+# Installs the Debian packages that are missing for each purpose named: build, demo, deb, test, judges, lint. For tests also the Python
 # tools of Tests/EndToEnd/requirements.txt, into .build-python. Says what it does; does nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # What the toolchain's linker and C++ importer want, then what Package.swift links.
 build=(ca-certificates git make g++ libcurl4 libxml2 libncurses6 libdpdk-dev libnuma-dev libipsec-mb-dev libpcap-dev
-    libsqlite3-dev)
+    libsqlite3-dev libssl-dev)
 demo=(iproute2 iputils-ping ethtool iperf3 procps tcpdump tshark)
 # The guest kernel of User-Mode Linux loads its modules with kmod.
 test=("${build[@]}" "${demo[@]}" python3-venv user-mode-linux kmod util-linux)
+deb=(dpkg-dev binutils lintian)
+# What tests ask where it is there: Prometheus would be a service on a developer's machine.
+judges=(prometheus man-db zsh fish debootstrap systemd)
 lint=(shellcheck)
 
 say() { echo "dependencies: $*" >&2; }
@@ -48,7 +51,7 @@ python_tools() {
     cp "$wanted" "$stamp"
 }
 
-(($#)) || { echo "usage: $0 build|demo|test|lint ..." >&2; exit 64; }
+(($#)) || { echo "usage: $0 build|demo|deb|test|judges|lint ..." >&2; exit 64; }
 for purpose in "$@"; do
     case $purpose in
     build)
@@ -61,6 +64,8 @@ for purpose in "$@"; do
         install_missing "${test[@]}"
         python_tools
         ;;
+    judges) install_missing "${judges[@]}" ;;
+    deb) install_missing "${deb[@]}" ;;
     lint) install_missing "${lint[@]}" ;;
     *)
         say "no purpose \"$purpose\""

@@ -7,6 +7,7 @@
 #include <rte_version.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/timex.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,12 @@ bool cdpdk_version_matches(void) {
 }
 
 bool cdpdk_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0; }
+
+int cdpdk_clock_synchronized(void) {
+    struct timex time = {0};
+    int state = adjtimex(&time);
+    return state < 0 ? -1 : state != TIME_ERROR;
+}
 
 int cdpdk_processors(int *numbers, int capacity) {
     cpu_set_t set;

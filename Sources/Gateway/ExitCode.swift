@@ -1,5 +1,5 @@
 /// What the process tells its caller when it ends: the sysexits that scripts and service managers know.
-public enum ExitCode: Int32, Error, Sendable {
+public enum ExitCode: Int32, CaseIterable, Error, Sendable {
     /// It did what it was asked.
     case ok = 0
     /// The command line is wrong.

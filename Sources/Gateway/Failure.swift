@@ -37,6 +37,9 @@ public struct Failure: Sendable {
         case let error as ControlClientError:
             message = "\(error)"
             exitCode = error.exitCode
+        case let error as PeerExport.Refusal:
+            message = error.description
+            exitCode = .configuration
         case let error as KeyFileError:
             message = "\(error)"
             exitCode = error.exitCode

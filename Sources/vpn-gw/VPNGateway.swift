@@ -5,14 +5,19 @@ import Gateway
 struct VPNGateway: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "vpn-gw",
-        abstract: "A userspace IPsec gateway over DPDK.",
+        abstract: "A userspace IPsec gateway over DPDK.", version: SoftwareVersion.text,
         subcommands: [
             Run.self, Check.self, ShowCommand.self, SACommand.self, ReloadCommand.self, OffloadCommand.self, Pcap.self,
-            BenchCommand.self, Keygen.self, StateCommand.self,
+            BenchCommand.self, Keygen.self, StateCommand.self, DoctorCommand.self, ExportCommand.self,
+            ManualCommand.self,
         ],
         defaultSubcommand: Run.self)
 
     static func main() async {
+        if let refusal = ProcessorFeatures.refusal {
+            StandardError.write("vpn-gw: \(refusal)\n")
+            exit(withError: ArgumentParser.ExitCode(Gateway.ExitCode.unavailable.rawValue))
+        }
         CrashReports.disable()
         if let problem = VerbCheck.problem(CommandLine.arguments.dropFirst()) {
             exit(withError: ValidationError(problem))

@@ -28,6 +28,8 @@ enum Rules {
         ],
         "vpn-gw": ["Gateway", "ArgumentParser"],
         "CDPDK": [], "CIPsecMB": [], "CPcap": [],
+        // C only; nothing of the gateway's knows of them.
+        "IxgbeDevice": [], "IxgbeTrap": ["IxgbeDevice"], "IxgbeModel": ["IxgbeDevice"],
     ]
 
     private static let worker = "hands DPDK the addresses of the worker's own arrays"
@@ -50,6 +52,8 @@ enum Rules {
         "ESP/InboundSecurityAssociation.swift": association,
         "ESP/KeyArena.swift": "keys outside of the Swift heap, wiped",
         "ESP/KeyFingerprint.swift": "hashes a key where it lies",
+        "ESP/CryptoVersion.swift": "a string of libipsec-mb's",
+        "ESP/KeyMaterial+Export.swift": "the text of a key, for who asks for it",
         "ESP/KeyMaterial.swift": "keys outside of the Swift heap, wiped",
         "ESP/OutboundBurst.swift": burst,
         "ESP/OutboundBurst+AuthenticationHeader.swift": burst,
@@ -60,6 +64,7 @@ enum Rules {
         "ESP/SecretSlabs.swift": "memory for keys, out of core dumps and wiped",
         "ESP/SoftwareCrypto.swift": "calls libipsec-mb",
 
+        "DataPlane/DPDKVersion.swift": "a string of DPDK's",
         "DataPlane/Environment.swift": "EAL's command line",
         "DataPlane/FixedArray.swift": "the worker's arrays: memory of their own, bounds checked",
         "DataPlane/Mbuf.swift": "DPDK's packet buffers and lists of them",
@@ -109,11 +114,14 @@ enum Rules {
         "Gateway/Control/HTTPServer.swift": "the kernel's word on a peer, a socket option that NIO has no type for",
         "Gateway/Control/SecretOctets.swift": "wipes memory that holds keys",
         "Gateway/Control/UnixSocketAddress.swift": "an address as system calls take it",
+        "Gateway/Doctor/Surroundings.swift": "stat, statvfs and ethtool's questions by system calls",
         "Gateway/Failure.swift": "strerror",
         "Gateway/FileOutput.swift": "a file by system calls, for its mode",
         "Gateway/Keys/KeyFiles.swift": "random octets and files by system calls",
         "Gateway/Live/EnvironmentThread.swift": "a list of jobs behind a condition",
+        "Gateway/Live/Log.swift": "fstat of stderr",
         "Gateway/Live/Machine.swift": "if_nametoindex",
+        "Gateway/Live/ServiceManager.swift": "a datagram to the service manager by system calls",
         "Gateway/Replay/CaptureOutputs.swift": "writers that don't move, in memory of their own",
     ]
 }

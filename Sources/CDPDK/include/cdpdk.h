@@ -17,6 +17,7 @@
 #include <rte_mempool.h>
 #include <rte_prefetch.h>
 #include <rte_ring.h>
+#include <rte_version.h>
 
 #define CDPDK_INLINE static inline __attribute__((always_inline))
 
@@ -141,6 +142,8 @@ CDPDK_INLINE int cdpdk_errno(void) { return rte_errno; }
 int cdpdk_processors(int *numbers, int capacity);
 // Makes the process undumpable (PR_SET_DUMPABLE); false when the kernel refuses.
 bool cdpdk_hide_memory(void);
+// Whether the system clock follows another (adjtimex): 1 or 0, -1 when the kernel does not say.
+int cdpdk_clock_synchronized(void);
 // Version DPDK was built as, and the one the headers are.
 bool cdpdk_version_matches(void);
 // Waits until every worker lcore has returned.

@@ -96,4 +96,8 @@ public struct ControlCounters: Sendable, Equatable {
     public var storeCommits: UInt64 = 0
     /// Octets that the state store wrote.
     public var storeWrittenOctets: UInt64 = 0
+    /// Tunnels there are now.
+    public var tunnels: UInt64 = 0
+    /// Of these, those whose peer answers, and those whose peer does not: see `TunnelWatch`.
+    public var tunnelsUp: UInt64 = 0, tunnelsDown: UInt64 = 0
 }

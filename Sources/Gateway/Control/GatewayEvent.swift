@@ -16,6 +16,10 @@ public struct GatewayEvent: Sendable, Equatable {
         case peerMoved = "peer_moved"
         /// A router told how large packets to a peer may be.
         case pathMTU = "path_mtu"
+        /// Authentic packets come in by a tunnel: the first, or again after `tunnelDown`.
+        case tunnelUp = "tunnel_up"
+        /// Nothing authentic came in by a tunnel for a minute while we sent.
+        case tunnelDown = "tunnel_down"
         /// The site file was read again, or refused.
         case reload
         /// The state store does not take reservations.

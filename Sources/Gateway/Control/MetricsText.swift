@@ -32,6 +32,11 @@ struct MetricsText {
         add(ports: report.ports)
         add(associations: associations)
 
+        family("vpngw_tunnels", "gauge", "Tunnels by whether their peers answer; quiet: nothing has come or gone yet.")
+        let quiet = counters.tunnels - min(counters.tunnels, counters.tunnelsUp + counters.tunnelsDown)
+        for (state, value) in [("up", counters.tunnelsUp), ("down", counters.tunnelsDown), ("quiet", quiet)] {
+            sample("vpngw_tunnels", [("state", state)], value)
+        }
         family("vpngw_lifetime_events", "counter", "SAs that passed a lifetime.")
         sample("vpngw_lifetime_events_total", [("kind", "soft")], counters.softLifetimeEvents)
         sample("vpngw_lifetime_events_total", [("kind", "hard")], counters.hardLifetimeEvents)

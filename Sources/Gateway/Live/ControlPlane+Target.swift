@@ -11,6 +11,8 @@ extension ControlPlane: ControlTarget {
     /// limits go on.
     func reload(by who: String) async -> ControlOutcome {
         let path = sitePath
+        manager.reloading()
+        defer { manager.ready(statusLine) }
         let reading = await Task.detached { Result { try SiteReader.read(path: path, mode: .run) } }.value
         do {
             let reading = try reading.get()
@@ -142,6 +144,8 @@ extension ControlPlane: ControlTarget {
         let written = store.written
         var counters = ControlCounters()
         (counters.softLifetimeEvents, counters.hardLifetimeEvents) = (softLimitEvents, hardLimitEvents)
+        (counters.tunnelsUp, counters.tunnelsDown) = (UInt64(tunnels.count(.up)), UInt64(tunnels.count(.down)))
+        counters.tunnels = UInt64(book.entries.count)
         (counters.storeCommits, counters.storeWrittenOctets) = (written.commits, written.octets)
         return counters
     }

@@ -24,16 +24,22 @@ actor ControlPlane {
     private(set) var softLimitEvents: UInt64 = 0
     private(set) var hardLimitEvents: UInt64 = 0
     private var nextChange: Int64?
-    private var linksDown: Set<Int> = []
+    private(set) var linksDown: Set<Int> = []
+    let manager: ServiceManager
+    /// Whether tunnels' peers answer.
+    var tunnels = TunnelWatch()
+    /// What the service manager was told last.
+    var statusTold = ""
     /// Pairs that no tables name any more and that the keeper still has.
     private var leaving: [AssociationPair] = []
 
     /// Over a data plane that was made from this site and book.
     init(
         _ site: Site, sitePath: String, book: TunnelBook, data: LiveDataPlane, keeper: AssociationKeeper,
-        store: StateStore, logger: Logger
+        store: StateStore, logger: Logger, manager: ServiceManager = .system
     ) {
         self.site = site
+        self.manager = manager
         self.sitePath = sitePath
         self.book = book
         self.data = data

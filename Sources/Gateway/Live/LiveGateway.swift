@@ -87,6 +87,7 @@ public struct LiveGateway: Service {
         announce(data)
         await control.started(events)
         await live(with: control)
+        control.manager.stopping()
         await server.stop()
         try await thread.run { [logger] in
             data.group.stop()
@@ -159,11 +160,17 @@ public struct LiveGateway: Service {
                     while !Task.isCancelled {
                         await control.advance(atLimit: false)
                         await control.watchLinks()
+                        await control.watchTunnels()
+                        await control.tellStatus()
                         try? await Task.sleep(for: .seconds(1))
                     }
                 }
+                group.addTask { await control.feedWatchdog() }
                 group.addTask {
-                    for await _ in await UnixSignalsSequence(trapping: .sighup) {
+                    let hangups = await UnixSignalsSequence(trapping: .sighup)
+                    // From here on a service manager is heard, whatever it asks for.
+                    control.manager.ready(await control.statusLine)
+                    for await _ in hangups {
                         _ = await control.reload(by: "SIGHUP")
                     }
                 }

@@ -34,12 +34,13 @@ def ports(number: int) -> list[Port]:
 
 @dataclass
 class LiveGateway:
-    """One run of vpn-gw in a namespace. `environment` is added to the test's own."""
+    """One run of vpn-gw in a namespace. `environment` is added to the test's own; `wrapper` goes in front of it."""
 
     network: Network
     name: str
     site: Path
     environment: dict[str, str] = field(default_factory=dict)
+    wrapper: list = field(default_factory=list)
     log: Path = field(init=False)
     report: Path = field(init=False)
 
@@ -49,7 +50,7 @@ class LiveGateway:
             number += 1
         self.log, self.report = log, log.with_suffix(".json")
         self.process = self.network.start(
-            self.name, BINARY, "--config", self.site, "--report", self.report, log=self.log,
+            self.name, *self.wrapper, BINARY, "--config", self.site, "--report", self.report, log=self.log,
             env=os.environ | self.environment)
 
     def wait_for(self, text: str, seconds: float = 20) -> None:
