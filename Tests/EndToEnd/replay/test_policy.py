@@ -253,7 +253,7 @@ def test_bypass_is_still_a_router(pair: Pair, rng: Random) -> None:
     passed = [
         sized("udp", octets, rng, pair.host_a, OUTSIDE, fragment=packets.DF, ttl=2) for octets in (28, 1499, 1500)
     ]
-    big = [sized("udp", octets, rng, pair.host_a, OUTSIDE) for octets in (1501, 9000)]
+    big = [sized("udp", octets, rng, pair.host_a, OUTSIDE, fragment=packets.DF) for octets in (1501, 9000)]
     old = [sized("udp", 100, rng, pair.host_a, OUTSIDE, ttl=ttl) for ttl in (0, 1)]
     replayed = pair.a.replay(clear=True, lan=map(frame, [*passed, *big, *old]))
     judge(replayed, "wan", passed, {"packet_too_big": big, "ttl_expired": old})

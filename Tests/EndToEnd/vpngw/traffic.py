@@ -74,7 +74,10 @@ def echo(address: str, first: int, last: int) -> str:
 
 
 def receive(port: int, seconds: int = SECONDS) -> str:
-    server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    if socket.has_dualstack_ipv6():
+        server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    else:
+        server = socket.create_server(("", port))
     server.settimeout(seconds)
     print("listening", flush=True)
     connection, _ = server.accept()
