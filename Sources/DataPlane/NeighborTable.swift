@@ -58,6 +58,9 @@ struct NeighborTable: ~Copyable {
     private let buckets: FixedArray<UInt32>
     private let pinnedCount: Int
     private(set) var count: Int
+    // The one that was found last: traffic comes in runs, and a look at an entry that will be read anyway is cheaper
+    // than a search.
+    private var latest = 0
     // Where the search for a neighbour that can go continues.
     private var hand: Int
 
@@ -97,7 +100,17 @@ struct NeighborTable: ~Copyable {
     }
 
     /// The index of a neighbour, made incomplete when it was not known; nil when every place is waited for.
+    @inline(__always)
     mutating func findOrInsert(_ key: NeighborKey) -> Int? {
+        // Free entries have port 0 and no address, which no key has.
+        if latest < count && entries[latest].bits == key.bits && entries[latest].port == key.port { return latest }
+        guard let index = searchOrInsert(key) else { return nil }
+        latest = index
+        return index
+    }
+
+    @inline(never)
+    private mutating func searchOrInsert(_ key: NeighborKey) -> Int? {
         if let known = find(key) { return known }
         if count < entries.count {
             count += 1

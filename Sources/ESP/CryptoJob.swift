@@ -126,9 +126,11 @@ struct CryptoJobs: ~Copyable {
 
     init(capacity: Int) {
         self.capacity = capacity
-        unsafe storage = UnsafeMutableRawPointer.allocate(
-            byteCount: capacity * MemoryLayout<CryptoJob>.stride, alignment: 64
-        ).bindMemory(to: CryptoJob.self, capacity: capacity)
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: capacity * MemoryLayout<CryptoJob>.stride, alignment: 64)
+        // All of a job's members are trivial: zeros are one.
+        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: capacity * MemoryLayout<CryptoJob>.stride)
+        unsafe storage = memory.bindMemory(to: CryptoJob.self, capacity: capacity)
     }
 
     deinit { unsafe storage.deallocate() }
@@ -139,6 +141,31 @@ struct CryptoJobs: ~Copyable {
     mutating func append(_ job: CryptoJob) {
         precondition(count < capacity)
         unsafe (storage + count).initialize(to: job)
+        count &+= 1
+    }
+
+    /// A job with 8 octets of associated data in the packet and an ICV of 16: what nearly all are. What such a job does
+    /// not need is not written.
+    @inline(__always)
+    mutating func appendPlain(
+        key: UnsafeMutableRawPointer, text: UnsafeMutableRawPointer, length: Int,
+        associatedData: UnsafeMutableRawPointer, icv: UnsafeMutableRawPointer, nonce: (UInt64, UInt64),
+        transform: Algorithm.Transform, packet: Int
+    ) {
+        precondition(count < capacity)
+        let job = unsafe storage + count
+        unsafe job.pointee.nonce = nonce
+        unsafe job.pointee.key = unsafe key
+        unsafe job.pointee.text = unsafe text
+        unsafe job.pointee.length = length
+        unsafe job.pointee.associatedData = unsafe associatedData
+        unsafe job.pointee.associatedDataOctets = 8
+        unsafe job.pointee.icv = unsafe icv
+        unsafe job.pointee.icvOctets = 16
+        unsafe job.pointee.packet = packet
+        unsafe job.pointee.transform = transform
+        unsafe job.pointee.usesExtendedData = false
+        unsafe job.pointee.usesTrailingData = false
         count &+= 1
     }
 

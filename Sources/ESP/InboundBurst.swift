@@ -148,15 +148,14 @@ public struct InboundBurst: ~Copyable {
         if let refused = unsafe association.pointee.window.check(sequence) { return refused }
         unsafe packet.pointee.number = sequence
         let text = ESPHeader.headerOctets &+ ESPHeader.ivOctets
-        unsafe jobs.append(
-            CryptoJob(
-                key: association.pointee.key,
-                text: header.bytes.unsafePointer(at: text),
-                length: header.ciphertextOctets,
-                associatedData: header.bytes.unsafePointer(at: 0),
-                icv: header.bytes.unsafePointer(at: text &+ header.ciphertextOctets),
-                nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: header.ivWord),
-                transform: association.pointee.transform, packet: index))
+        unsafe jobs.appendPlain(
+            key: association.pointee.key,
+            text: header.bytes.unsafePointer(at: text),
+            length: header.ciphertextOctets,
+            associatedData: header.bytes.unsafePointer(at: 0),
+            icv: header.bytes.unsafePointer(at: text &+ header.ciphertextOctets),
+            nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: header.ivWord),
+            transform: association.pointee.transform, packet: index)
         return nil
     }
 

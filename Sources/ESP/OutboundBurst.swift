@@ -164,15 +164,14 @@ public struct OutboundBurst: ~Copyable {
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total
-        unsafe jobs.append(
-            CryptoJob(
-                key: association.pointee.key,
-                text: outer.unsafePointer(at: OutboundBurst.headOctets),
-                length: textLength,
-                associatedData: outer.unsafePointer(at: IPv4Header.minimumOctets),
-                icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
-                nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
-                transform: association.pointee.transform, packet: index))
+        unsafe jobs.appendPlain(
+            key: association.pointee.key,
+            text: outer.unsafePointer(at: OutboundBurst.headOctets),
+            length: textLength,
+            associatedData: outer.unsafePointer(at: IPv4Header.minimumOctets),
+            icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
+            nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
+            transform: association.pointee.transform, packet: index)
     }
 
     /// RFC 4303 2.4: padding is 1, 2, 3, …. Always written whole; what is too much lies where the ICV will come.
