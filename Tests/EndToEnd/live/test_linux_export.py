@@ -53,5 +53,5 @@ def test_the_printed_lines_make_a_peer(network: Network):
     report = gateway.stop()
     guest.stop()
     # The bridge and the guest speak IPv6 unasked.
-    assert report["drops"].keys() <= {"unsupported_ethertype", "no_policy"}, report["drops"]
+    assert report["drops"].keys() <= {"not_for_us", "no_policy"}, report["drops"]
     assert {sa["packets"] for sa in report["sas"]} == {61}
