@@ -62,7 +62,8 @@ class CaseRun:
     def __init__(self, case: Case, directory: Path) -> None:
         self.case = case
         self.directory = directory
-        self.ports = [port["name"] for port in case.site["port"]]
+        # The port to the kernel stands behind the others.
+        self.ports = [port["name"] for port in case.site["port"]] + ["punt"] * ("punt" in case.site)
         self.problems: list[str] = []
         self._seen: dict[tuple[str, int], _Seen] = {}
 
@@ -91,7 +92,7 @@ class CaseRun:
     def _write_inputs(self) -> list[tuple[str, Path]]:
         """One capture for each port that something comes in by, in the order of the site's ports."""
         time, frames = START, {}
-        vlans = {port["name"]: port.get("vlan") for port in self.case.site["port"]}
+        vlans = {port["name"]: port.get("vlan") for port in self.case.site["port"]} | {"punt": None}
         for entry in self.case.get("in", []):
             self._known(entry, IN_KEYS, "in")
             if "at_ms" in entry:
@@ -209,7 +210,7 @@ class CaseRun:
         ether = Ether(record.octets)
         ethertype, packet = record.ethertype, record.packet
         vlan = entry.get("vlan", next(
-            port.get("vlan") for port in self.case.site["port"] if port["name"] == entry["port"]))
+            (port.get("vlan") for port in self.case.site["port"] if port["name"] == entry["port"]), None))
         if vlan:
             if Dot1Q not in ether or ether[Dot1Q].vlan != self.case.evaluate(vlan):
                 self.problems.append(f"{where}: not in VLAN {vlan}: {ether.summary()}")
