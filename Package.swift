@@ -17,7 +17,7 @@ let strict: [SwiftSetting] = [
 let overDPDK = strict + [.unsafeFlags(dpdkFlags.flatMap { ["-Xcc", $0] })]
 let dpdkLibraries = [
     "rte_eal", "rte_mempool", "rte_mbuf", "rte_ethdev", "rte_ring", "rte_net_ring", "rte_acl", "rte_fib",
-    "rte_bus_vdev",
+    "rte_bus_vdev", "rte_cryptodev", "rte_security",
 ]
 
 // The model's loop is never worth debugging at the price of its speed.

@@ -17,6 +17,11 @@ int cdpdk_port_from_rings(const char *name, void *rx, void *tx) {
     return port < 0 ? -rte_errno : port;
 }
 
+void cdpdk_port_driver(uint16_t port, char *name, uint32_t room) {
+    struct rte_eth_dev_info info;
+    snprintf(name, room, "%s", rte_eth_dev_info_get(port, &info) < 0 ? "" : info.driver_name);
+}
+
 static uint16_t lesser(uint16_t left, uint16_t right) { return left < right ? left : right; }
 
 static bool failed(cdpdk_port_state *state, const char *step, int error) {
@@ -45,6 +50,15 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
         state->rss = conf.rx_adv_conf.rss_conf.rss_hf != 0;
         if (state->rss) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     }
+    struct rte_eth_txconf transmit = info.default_txconf;
+    if (request->secure) {
+        conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SECURITY;
+        conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_SECURITY | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
+        transmit.offloads = conf.txmode.offloads;
+        // Every descriptor reports, so that one can see when all that was given has been sent.
+        transmit.tx_rs_thresh = 1;
+    }
+    if (request->loopback) conf.lpbk_mode = 1;
     if (info.max_mtu == 0 || request->mtu_octets <= info.max_mtu) conf.rxmode.mtu = request->mtu_octets;
     if (failed(state, "configure", rte_eth_dev_configure(port, state->rx_queues, state->tx_queues, &conf))) return;
 
@@ -56,10 +70,19 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
         if (failed(state, "set up a receive queue of", error)) return;
     }
     for (uint16_t queue = 0; queue < state->tx_queues; queue++) {
-        int error = rte_eth_tx_queue_setup(port, queue, tx_descriptors, SOCKET_ID_ANY, NULL);
+        int error = rte_eth_tx_queue_setup(port, queue, tx_descriptors, SOCKET_ID_ANY, &transmit);
         if (failed(state, "set up a transmit queue of", error)) return;
     }
+    state->tx_descriptors = tx_descriptors;
     state->mtu_error = rte_eth_dev_set_mtu(port, request->mtu_octets);
+    if (request->secure) {
+        // A pause frame would hold packets in the device for as long as somebody else likes.
+        struct rte_eth_fc_conf flow = {.mode = RTE_ETH_FC_NONE};
+        if (rte_eth_dev_flow_ctrl_get(port, &flow) == 0) {
+            flow.mode = RTE_ETH_FC_NONE;
+            rte_eth_dev_flow_ctrl_set(port, &flow);
+        }
+    }
     if (failed(state, "start", rte_eth_dev_start(port))) return;
 
     struct rte_ether_addr mac;

@@ -29,14 +29,21 @@ struct TunnelEntry: BitwiseCopyable {
         static let learnsPathMTU = Flags(rawValue: 2)
         /// In transport mode packets can't be cut (RFC 4303 section 3.3.4).
         static let isTransport = Flags(rawValue: 4)
+        /// Whether a NIC may do the cryptography, each way.
+        static let offloadsOutbound = Flags(rawValue: 8)
+        static let offloadsInbound = Flags(rawValue: 16)
 
         init(rawValue: UInt8) { self.rawValue = rawValue }
 
-        init(_ tunnel: Topology.Tunnel) {
+        /// `hasEngine` says whether the port that leads to its peer has an IPsec engine.
+        init(_ tunnel: Topology.Tunnel, hasEngine: Bool) {
             self = []
             if tunnel.clampsMSS { insert(.clampsMSS) }
             if tunnel.learnsPathMTU { insert(.learnsPathMTU) }
             if tunnel.profile.mode == .transport { insert(.isTransport) }
+            guard hasEngine else { return }
+            if tunnel.offload.outbound != .off { insert(.offloadsOutbound) }
+            if tunnel.offload.inbound != .off { insert(.offloadsInbound) }
         }
     }
 }
@@ -181,19 +188,26 @@ public final class ForwardingTables: @unchecked Sendable {
     let puntPort: Int
     /// Whether a UDP datagram from outside may be anything but clear text.
     var takesDatagrams: Bool { peers.count > 0 || puntPort != Worker.noPort }
+    /// Index of the port that leads to each tunnel's peer; nil where none does.
+    public let ways: [Int?]
+    private let engines: Set<Int>
     private let routeBasis: RouteTable.Basis
     private let policyBasis: PolicyTable.Basis
 
     /// Builds the tables for a topology whose tunnels are in `states`; `previous` are those in whose place they come.
-    /// `name` must be unique in the process but for tables that follow each other.
+    /// `name` must be unique in the process but for tables that follow each other. `engines` are the ports that have an
+    /// IPsec engine; those of the previous, if there are such.
     public init(
-        _ topology: Topology, states: [TunnelState], name: String, previous: ForwardingTables? = nil
+        _ topology: Topology, states: [TunnelState], name: String, engines: Set<Int> = [],
+        previous: ForwardingTables? = nil
     ) throws(DataPlaneError) {
         precondition(states.count == topology.tunnels.count)
         let generation = (previous?.generation ?? 0) + 1, unique = "\(name)-\(generation)"
         self.topology = topology
         self.states = states
         self.generation = generation
+        let engines = previous?.engines ?? engines
+        self.engines = engines
         routeBasis = RouteTable.Basis(topology)
         policyBasis = PolicyTable.Basis(topology)
         if let previous, previous.routeBasis == routeBasis {
@@ -206,6 +220,9 @@ public final class ForwardingTables: @unchecked Sendable {
         } else {
             policies = try PolicyTable(topology, name: unique, previous: previous?.policies)
         }
+        let pinned = routing.pinned
+        let ways = routing.nextHops.map { $0 == RouteEntry.onLink ? nil : Int(pinned[Int($0)].port) }
+        self.ways = ways
         var blocks: [AddressBlock] = [], entries: [TunnelEntry] = []
         var blocks6: [AddressBlock6] = [], entries6: [TunnelEntry6] = []
         let own = topology.ports.flatMap(\.routedAddresses).map(\.address)
@@ -219,7 +236,7 @@ public final class ForwardingTables: @unchecked Sendable {
                     ownAddress: ForwardingTables.first(of: own, in: local)?.v4 ?? 0,
                     nextHop: routing.nextHops[index], innerMTU: UInt16(tunnel.innerMTUOctets),
                     owner: UInt16(states[index].owner), refusal: states[index].refusal,
-                    flags: TunnelEntry.Flags(tunnel)))
+                    flags: TunnelEntry.Flags(tunnel, hasEngine: ways[index].map(engines.contains) ?? false)))
             blocks += (local + remote).map(AddressBlock.init)
             let local6 = tunnel.localSubnets.filter { $0.family == .v6 }
             let remote6 = tunnel.remoteSubnets.filter { $0.family == .v6 }

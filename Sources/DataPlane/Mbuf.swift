@@ -168,6 +168,18 @@ public struct MbufList: ~Copyable {
         return accepted
     }
 
+    /// Puts a buffer of its own to an earlier place.
+    mutating func keep(_ mbuf: Mbuf, at index: Int) {
+        precondition(index >= 0 && index < count)
+        unsafe storage[index] = mbuf.pointer
+    }
+
+    /// Forgets all but the first buffers, without freeing them.
+    mutating func truncate(to count: Int) {
+        precondition(count >= 0 && count <= self.count)
+        self.count = count
+    }
+
     @inline(__always)
     private mutating func removeFirst(_ accepted: Int) {
         var index = accepted

@@ -17,19 +17,36 @@ public struct StartedPort: Sendable {
     /// What the device can't do of what was asked; for the operator, not failures.
     public private(set) var notes: [String]
 
+    /// The IPsec engine of its device, if it was started with that.
+    let engine: SecurityEngine?
+    /// Whether it was started with an IPsec engine.
+    public var hasEngine: Bool { engine != nil }
+    /// What the driver says that the engine does; empty without one.
+    public var capabilities: [SecurityCapability] { engine?.capabilities ?? [] }
+    /// What the engine did in the test; nil when there was none.
+    public let selfTest: EngineSelfTest?
+    /// Descriptors of a transmit queue.
+    let txDescriptors: UInt16
+
     static let descriptors: UInt16 = 1024
+    /// Rounds in which a worker has taken all that was in a full receive queue, and two more.
+    static let descriptorRounds = UInt64(descriptors) / UInt64(Worker.burst) + 2
 
     /// Finds the device of `port`, configures one transmit queue and, as far as the device has them, one receive queue
-    /// for each worker, and starts it.
-    public init(_ port: Topology.Port, workers: Int, pool: PacketPool) throws(DataPlaneError) {
+    /// for each worker, and starts it; with its IPsec engine if that is wanted and there is one, which is tested
+    /// before.
+    public init(
+        _ port: Topology.Port, workers: Int, pool: PacketPool, wantsEngine: Bool = false
+    ) throws(DataPlaneError) {
         let number = unsafe cdpdk_port_by_name(Environment.Settings.portName(port.device))
         guard number >= 0 else { throw .noDevice(port: port.name, device: port.device) }
-        try self.init(id: UInt16(number), port, workers: workers, pool: pool)
+        try self.init(id: UInt16(number), port, workers: workers, pool: pool, wantsEngine: wantsEngine)
     }
 
     /// The same for a port whose number is known. `mac` is for a device that has no address of its own.
     init(
-        id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool, mac: MACAddress? = nil
+        id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool, mac: MACAddress? = nil,
+        wantsEngine: Bool = false
     ) throws(DataPlaneError) {
         var request = unsafe cdpdk_port_request()
         unsafe request.rx_queues = UInt16(workers)
@@ -38,6 +55,16 @@ public struct StartedPort: Sendable {
         unsafe request.rx_descriptors = StartedPort.descriptors
         unsafe request.tx_descriptors = StartedPort.descriptors
         unsafe request.pool = pool.pointer
+        let engine = wantsEngine ? SecurityEngine(port: id) : nil
+        if let engine {
+            unsafe request.secure = true
+            // A packet may take two: an SA or padding that differs from the last packet's is told first.
+            unsafe request.tx_descriptors *= 2
+            selfTest = unsafe StartedPort.test(engine, id, request, pool)
+        } else {
+            selfTest = nil
+        }
+        self.engine = engine
         var state = unsafe cdpdk_port_state()
         unsafe cdpdk_port_start(id, &request, &state)
         let driver = unsafe withUnsafeBytes(of: &state.driver) { octets in
@@ -46,6 +73,7 @@ public struct StartedPort: Sendable {
         if let step = unsafe state.failed_step {
             throw unsafe .portFailed(port: port.name, driver: driver, step: String(cString: step), error: state.error)
         }
+        txDescriptors = unsafe state.tx_descriptors
         let txQueues = unsafe Int(state.tx_queues)
         guard txQueues >= workers else {
             cdpdk_port_close(id)
@@ -66,6 +94,22 @@ public struct StartedPort: Sendable {
         }
         if let note = joinGroups(port) { notes.append(note) }
         if rxQueues < workers { notes.append("\(driver) has \(rxQueues) receive queue(s) for \(workers) workers") }
+    }
+
+    /// Starts a port in loopback, tests its engine, and stops it again.
+    private static func test(
+        _ engine: SecurityEngine, _ id: UInt16, _ request: cdpdk_port_request, _ pool: PacketPool
+    ) -> EngineSelfTest {
+        var request = unsafe request
+        unsafe request.rx_queues = 1
+        unsafe request.tx_queues = 1
+        unsafe request.loopback = true
+        var state = unsafe cdpdk_port_state()
+        unsafe cdpdk_port_start(id, &request, &state)
+        defer { _ = cdpdk_port_stop(id) }
+        let own = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) }
+        guard unsafe state.failed_step == nil, let own else { return EngineSelfTest(outbound: false, inbound: false) }
+        return EngineSelfTest.run(engine, port: id, mac: own, pool: pool)
     }
 
     /// Makes the device take what neighbours send to find our IPv6 addresses (RFC 4861 section 7.2.1). Returns what it

@@ -126,6 +126,21 @@ public struct Topology: Sendable {
         }
     }
 
+    /// Whether a NIC is to do a tunnel's cryptography, each way.
+    public struct Offload: Hashable, Sendable {
+        /// Of packets to the peer, and from it.
+        public var outbound = OffloadChoice.off, inbound = OffloadChoice.off
+
+        /// Software does.
+        public init() {}
+
+        /// Of one direction.
+        public subscript(_ direction: Direction) -> OffloadChoice {
+            get { direction == .outbound ? outbound : inbound }
+            set { if direction == .outbound { outbound = newValue } else { inbound = newValue } }
+        }
+    }
+
     /// A tunnel: the subnets it joins and the SAs it does so with.
     public struct Tunnel: Sendable {
         /// The name in the site.
@@ -138,6 +153,8 @@ public struct Topology: Sendable {
         public var remotePort: UInt16 = 4500
         /// Whether the peer was found elsewhere than the site says.
         public var peerHasMoved = false
+        /// Whether a NIC is to do its cryptography, each way.
+        public var offload = Offload()
         /// Inner addresses on this side.
         public var localSubnets: [IPPrefix]
         /// Inner addresses on the peer's side.

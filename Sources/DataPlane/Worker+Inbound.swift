@@ -67,11 +67,14 @@ extension Worker {
         guard isDestination else { return refuse(mbuf, header.bytes, port) }
         guard isSource else { return drop(mbuf, .tunnelAddressMismatch) }
         guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
+        let verdict = ports[port].engine != 0 ? judge(mbuf, slot, association, port) : .software
+        guard verdict != .refused else { return }
         received[inbound.count] = ReceivedESP(
             mbuf: mbuf, outer: UInt32(truncatingIfNeeded: mbuf.offset), spi: slot.spi, tunnel: slot.tunnel,
             port: UInt16(truncatingIfNeeded: port), typeOfService: header.typeOfService,
             isAuthentication: isAuthentication)
         inbound.append(packet: header.bytes, start: start, association: association, tag: inbound.count)
+        if verdict == .opened { inbound.setOpened() }
     }
 
     /// A UDP datagram from the unprotected side. False when it is clear text like any other.
@@ -89,6 +92,7 @@ extension Worker {
     @inline(never)
     private mutating func refuse(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: Int) {
         guard let header = IPv4Header(ip) else { return drop(mbuf, .malformed) }
+        guard !mbuf.isOpened else { return drop(mbuf, .offloadFailed) }
         let isForUs = isOwn(header.destination)
         if header.isFragment && (isForUs || hasTransport) { return gather(mbuf, port) }
         guard isForUs else {
@@ -107,6 +111,7 @@ extension Worker {
         crypto.submit(inbound)
         _ = crypto.collect()
         inbound.finish(now: now)
+        if deviceFailures > 0 { judgeDevice() }
         admitInbound()
     }
 

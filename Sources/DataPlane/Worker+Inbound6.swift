@@ -28,10 +28,13 @@ extension Worker {
         guard isDestination else { return refuse(mbuf, header, upper, port) }
         guard isSource else { return drop(mbuf, .tunnelAddressMismatch) }
         guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
+        let verdict = ports[port].engine != 0 ? judge(mbuf, slot, association, port) : .software
+        guard verdict != .refused else { return }
         received[inbound.count] = ReceivedESP(
             mbuf: mbuf, outer: UInt32(truncatingIfNeeded: mbuf.offset), spi: slot.spi, tunnel: slot.tunnel,
             port: UInt16(truncatingIfNeeded: port), typeOfService: header.trafficClass, isAuthentication: !isESP)
         inbound.append(packet: ip, start: upper.offset, association: association, tag: inbound.count)
+        if verdict == .opened { inbound.setOpened() }
     }
 
     private mutating func appendOutside(_ mbuf: Mbuf, _ header: IPv6Header, _ upper: IPv6Upper, _ port: Int) {
@@ -42,6 +45,7 @@ extension Worker {
 
     /// ESP or AH that is for none of our SAs, as for IPv4.
     private mutating func refuse(_ mbuf: Mbuf, _ header: IPv6Header, _ upper: IPv6Upper, _ port: Int) {
+        guard !mbuf.isOpened else { return drop(mbuf, .offloadFailed) }
         let isForUs = isOwn(header.destination)
         if upper.isFragment && (isForUs || hasTransport) { return gather(mbuf, port) }
         guard isForUs else { return appendOutside(mbuf, header, upper, port) }

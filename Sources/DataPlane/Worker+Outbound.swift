@@ -95,19 +95,22 @@ extension Worker {
         guard slot.ip.count <= Int(tunnel.innerMTU) else { return protectCut(slot, tunnel, association) }
         // Smaller ones are never too big for a path.
         if slot.ip.count > Worker.leastPathMTU.v4 / 2 { association.with { $0.noteSending(tenth: tenth) } }
-        append(slot.mbuf, length: slot.ip.count, tunnel.nextHop, association)
+        let handle = tunnel.flags.contains(.offloadsOutbound) ? deviceHandle(slot, tunnel, association) : 0
+        append(slot.mbuf, length: slot.ip.count, tunnel.nextHop, association, handle)
     }
 
     @inline(__always)
     private mutating func append(
-        _ mbuf: Mbuf, length: Int, _ nextHop: UInt32, _ association: OutboundAssociationReference
+        _ mbuf: Mbuf, length: Int, _ nextHop: UInt32, _ association: OutboundAssociationReference, _ handle: UInt64
     ) {
         // Only pieces of packets make more than a pass has.
         if outbound.count == outbound.capacity { protectEarly() }
         let number = outbound.count
         sending[number] = SendingESP(mbuf: mbuf, nextHop: nextHop)
+        if handle != 0 { handles[number] = handle }
         outbound.append(
-            buffer: mbuf.buffer, offset: mbuf.offset, length: length, association: association, tag: number)
+            buffer: mbuf.buffer, offset: mbuf.offset, length: length, association: association, tag: number,
+            isInline: handle != 0)
     }
 
     /// RFC 4301 8.1, RFC 4303 3.3.4: what is too large is cut before it is protected, so that the peer need not put ESP
@@ -119,8 +122,9 @@ extension Worker {
         let mtu = Int(tunnel.innerMTU)
         guard !tunnel.flags.contains(.isTransport) else { return refuseTooBig(slot, mtu: mtu) }
         association.with { $0.noteSending(tenth: tenth) }
+        let handle = tunnel.flags.contains(.offloadsOutbound) ? deviceHandle(slot, tunnel, association) : 0
         cut(slot, mtu: mtu) { worker, piece in
-            worker.append(piece, length: piece.length, tunnel.nextHop, association)
+            worker.append(piece, length: piece.length, tunnel.nextHop, association, handle)
         }
     }
 
@@ -140,6 +144,8 @@ extension Worker {
             let (mbuf, nextHop) = (sending[index].mbuf, Int(sending[index].nextHop))
             if let failure = packet.failure {
                 drop(mbuf, failure)
+            } else if packet.isInline {
+                transmitInline(packet, index)
             } else {
                 mbuf.setPacket(offset: packet.offset, length: packet.length)
                 transmit(mbuf, neighbor: nextHop)

@@ -64,6 +64,7 @@ extension Worker {
     /// Offers a port its queue.
     @inline(__always)
     mutating func send(_ port: Int) {
+        guard !ports[port].isPaused else { return }
         let offered = octets(port)
         let sent = queues[port].transmit(port: ports[port].id, queue: ports[port].txQueue)
         guard sent > 0 else { return }

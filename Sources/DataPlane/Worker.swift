@@ -9,6 +9,7 @@
 //   Worker+Sizes      packets that are cut, fragments that are put together
 //   Worker+PathMTU    routers' word on how large packets may be
 //   Worker+Punt       to the kernel and back
+//   Worker+Offload    what a NIC encrypts and decrypts
 //   Worker+Local      what is for the gateway itself, and ICMP errors
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
 //   Worker+Ahead      decrypted packets that wait until their number is on disk
@@ -45,6 +46,12 @@ struct WorkerPort: BitwiseCopyable {
     /// Where its ICMPv6 errors come from, and its neighbour solicitations; 0 when it has none.
     var address6: UInt128
     var linkLocal: UInt128
+    /// The address of what the driver wants with each packet for its IPsec engine; 0 when it has none.
+    var engine: UInt
+    /// Whether packets may be left to that engine now.
+    var sendsInline = false
+    /// Whether the port is to be left alone now.
+    var isPaused = false
 
     init(_ port: WorkerPlan.Port, _ described: Topology.Port) {
         id = port.id
@@ -56,6 +63,7 @@ struct WorkerPort: BitwiseCopyable {
         vlan = described.vlan ?? 0
         shortType = described.vlan == nil ? UInt32(EtherType.ipv4) : .max
         mac = port.mac.rawValue
+        engine = port.engine
         mtu = described.mtuOctets
         (localServices, address, address6, linkLocal) = (false, 0, 0, 0)
         take(described)
@@ -97,6 +105,10 @@ public struct Worker: ~Copyable {
     /// Index of the port to the kernel; `noPort` without.
     let puntPort: Int
     let notices: NoticeRing
+    let gates: OffloadGates
+    var gatesVersion: UInt64 = 0
+    /// Whether something may be left that was begun under other gates.
+    var isDraining = false
 
     // The tables of the moment, which the cell keeps until this worker says that it has others.
     var tablesAddress: UInt
@@ -148,6 +160,10 @@ public struct Worker: ~Copyable {
     let places6: FixedArray<UInt32>
     /// Of the packets in `outbound`.
     let sending: FixedArray<SendingESP>
+    /// Of those that a NIC encrypts: how it knows their SAs.
+    let handles: FixedArray<UInt64>
+    /// Packets in `inbound` that a NIC called wrong.
+    var deviceFailures = 0
     /// What a packet was cut into.
     var pieces: MbufList
     /// Fragments of ESP that wait for the rest.
@@ -181,6 +197,7 @@ public struct Worker: ~Copyable {
         attention = plan.attention
         census = plan.census
         notices = plan.notices
+        gates = plan.gates
         let (address, reference) = unsafe plan.tables.read()
         let tables = unsafe reference.takeUnretainedValue()
         tablesAddress = address
@@ -232,6 +249,7 @@ public struct Worker: ~Copyable {
         hops6 = FixedArray(repeating: 0, count: capacity)
         places6 = FixedArray(repeating: 0, count: capacity)
         sending = FixedArray(unfilled: capacity)
+        handles = FixedArray(repeating: 0, count: capacity)
         pieces = MbufList(capacity: Worker.pieceLimit)
         fragments = FragmentTable(
             ticksPerSecond: plan.ticksPerSecond, wholeLimitOctets: plan.pool.frameOctets, secret: plan.mode.secret)
@@ -269,15 +287,17 @@ public struct Worker: ~Copyable {
             tenthEnds = (tenth + 1) * ticks
         }
         if cell.hasOther(than: tablesAddress) { adopt() }
+        if gates.hasChanged(since: gatesVersion) { adoptGates() }
         if ahead.count > 0 { takeAhead() }
         var port = 0
         while port < ports.count {
-            if ports[port].polls { poll(port: port) }
+            if ports[port].polls && !ports[port].isPaused { poll(port: port) }
             port &+= 1
         }
         if workers > 1 { takeHandoffs() }
         if now >= housekeepingAt { keepHouse() }
         flush()
+        if isDraining { tellDrained() }
         block.add(1, to: .rounds)
     }
 

@@ -15,9 +15,15 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
         case generation
         /// The longest it took to go over to new tables, in ticks.
         case longestAdoption
+        /// The gates under which nothing is left that was begun under earlier ones.
+        case gates
     }
     /// Counters of each port.
-    enum PortCounter: Int, CaseIterable { case rxPackets, rxOctets, txPackets, txOctets }
+    enum PortCounter: Int, CaseIterable {
+        case rxPackets, rxOctets, txPackets, txOctets
+        /// Packets that the port's IPsec engine called wrong, and those of them that software then found right.
+        case deviceFailed, deviceErred
+    }
 
     private static let dropStart = 16
     private static let portStart = dropStart + 40
@@ -77,6 +83,19 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
     /// The generation that `adopted` told last; what the worker did with older tables is over.
     var adoptedGeneration: UInt64 {
         unsafe counters[Counter.generation.rawValue].load(ordering: .acquiring)
+    }
+
+    /// Says that nothing begun under earlier gates is left.
+    func passed(gates version: UInt64) {
+        unsafe counters[Counter.gates.rawValue].store(version, ordering: .releasing)
+    }
+
+    /// What `passed` told last.
+    var passedGates: UInt64 { unsafe counters[Counter.gates.rawValue].load(ordering: .acquiring) }
+
+    /// A counter of a port's.
+    func get(_ counter: PortCounter, port: Int) -> UInt64 {
+        load(WorkerBlock.portStart + port * PortCounter.allCases.count + counter.rawValue)
     }
 
     /// Asks the worker to stop.

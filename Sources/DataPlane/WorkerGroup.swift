@@ -18,6 +18,7 @@ public final class WorkerGroup: Sendable {
     private let rings: [HandoffRings]
     private let notices: [NoticeRing]
     private let ports: [StartedPort]
+    let gates = OffloadGates()
     private let ticksPerSecond: UInt64
     private let mode: WorkerMode
 
@@ -93,10 +94,11 @@ public final class WorkerGroup: Sendable {
     public func plan(_ index: Int) -> WorkerPlan {
         WorkerPlan(
             index: index, tables: cell, attention: arena.attention, census: census, notices: notices[index],
+            gates: gates,
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
-                    txQueue: UInt16(index))
+                    txQueue: UInt16(index), engine: port.engine?.contextAddress ?? 0)
             }, pool: pool, block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
     }
 
@@ -112,6 +114,20 @@ public final class WorkerGroup: Sendable {
                 stop()
                 throw .table(what: "worker on core \(core)", error: error)
             }
+        }
+    }
+
+    /// Whether every worker has let go of all that it began under earlier gates than these.
+    func havePassed(gates version: UInt64) -> Bool { blocks.allSatisfy { $0.passedGates >= version } }
+
+    /// Packets that each worker has sent by a port.
+    func sent(port: Int) -> [UInt64] { blocks.map { $0.get(.txPackets, port: port) } }
+
+    /// Packets that came in by a port and that its IPsec engine called wrong, and those of them that software then
+    /// found right.
+    public func deviceErrors(port: Int) -> (failed: UInt64, erred: UInt64) {
+        blocks.reduce((0, 0)) {
+            ($0.0 + $1.get(.deviceFailed, port: port), $0.1 + $1.get(.deviceErred, port: port))
         }
     }
 

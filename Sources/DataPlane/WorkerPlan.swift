@@ -60,9 +60,12 @@ public struct WorkerPlan: Sendable {
         public var rxQueue: UInt16?
         /// The transmit queue that is this worker's alone.
         public var txQueue: UInt16
+        /// The address of its driver's IPsec engine; 0 without.
+        var engine: UInt
 
         /// A port as one worker uses it.
-        public init(id: UInt16, mac: MACAddress, rxQueue: UInt16?, txQueue: UInt16) {
+        init(id: UInt16, mac: MACAddress, rxQueue: UInt16?, txQueue: UInt16, engine: UInt) {
+            self.engine = engine
             self.id = id
             self.mac = mac
             self.rxQueue = rxQueue
@@ -80,6 +83,8 @@ public struct WorkerPlan: Sendable {
     public var census: NeighborCensus
     /// Where it tells of peers and paths.
     public var notices: NoticeRing
+    /// What says whether it may leave packets to a NIC.
+    var gates: OffloadGates
     /// In the topology's order.
     public var ports: [Port]
     /// Where its own packets come from.
@@ -94,16 +99,17 @@ public struct WorkerPlan: Sendable {
     public var mode: WorkerMode
 
     /// A plan.
-    public init(
+    init(
         index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, notices: NoticeRing,
-        ports: [Port], pool: PacketPool, block: WorkerBlock,
-        rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
+        gates: OffloadGates, ports: [Port], pool: PacketPool, block: WorkerBlock, rings: [HandoffRings],
+        ticksPerSecond: UInt64, mode: WorkerMode
     ) {
         self.index = index
         self.tables = tables
         self.attention = attention
         self.census = census
         self.notices = notices
+        self.gates = gates
         self.ports = ports
         self.pool = pool
         self.block = block

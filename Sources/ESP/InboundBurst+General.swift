@@ -15,6 +15,7 @@ extension InboundBurst {
         let esp = unsafe packet.pointee.bytes.dropFirst(packet.pointee.offset)
         guard ESPHeader.isWellFormed(octets: esp.count, icvOctets: algorithm.icvOctets) else { return .malformed }
         if let refused = look(index, low: esp.uint32(at: 4)) { return refused }
+        if unsafe packet.pointee.isOpened { return nil }
         unsafe jobs.append(
             CryptoJob(
                 association.pointee.key, algorithm, salt: association.pointee.saltWord, esp: esp,

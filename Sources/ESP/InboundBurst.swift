@@ -29,6 +29,8 @@ public struct InboundPacket {
     public internal(set) var number: UInt64 = 0
     /// What the caller said: whether it comes from elsewhere than its SA's peer, who may move.
     public let sourceDiffers: Bool
+    /// What the caller said: whether a device has verified and decrypted it.
+    public internal(set) var isOpened = false
     /// What `bytes` is, after `finish`.
     public internal(set) var family = IPFamily.v4
     /// Whether its number was above all accepted before.
@@ -71,6 +73,8 @@ public struct InboundBurst: ~Copyable {
     let saved: SavedHeaders
     /// Packets to be tried under another high half of their numbers.
     var candidates = 0
+    /// Packets that a device has opened.
+    private var opened = 0
     /// When `finish` was called, and how far a second is, in ticks.
     var now: UInt64 = 0
     let ticksPerSecond: UInt64
@@ -91,6 +95,7 @@ public struct InboundBurst: ~Copyable {
     public mutating func removeAll() {
         count = 0
         candidates = 0
+        opened = 0
         jobs.removeAll()
     }
 
@@ -106,6 +111,16 @@ public struct InboundBurst: ~Copyable {
             to: InboundPacket(
                 packet: packet, start: start, association: association.pointer, sourceDiffers: sourceDiffers, tag: tag))
         count &+= 1
+    }
+
+    /// Says that a device has verified and decrypted the packet that was appended last, under its SA's key: only what
+    /// a key is not needed for is left to do. Only where the SA is AES-128-GCM's with an ICV of 16 octets and 32-bit
+    /// numbers.
+    @inline(__always)
+    public mutating func setOpened() {
+        precondition(count > 0)
+        unsafe packets[count &- 1].isOpened = true
+        opened &+= 1
     }
 
     /// Adds a packet that failed as `.ahead` before, with what its `InboundPacket` said then; for `finishOpened`.
@@ -147,6 +162,7 @@ public struct InboundBurst: ~Copyable {
         // RFC 4303 3.4.3: the first look, before the work of decrypting.
         if let refused = unsafe association.pointee.window.check(sequence) { return refused }
         unsafe packet.pointee.number = sequence
+        if unsafe packet.pointee.isOpened { return nil }
         let text = ESPHeader.headerOctets &+ ESPHeader.ivOctets
         unsafe jobs.appendPlain(
             key: association.pointee.key,
@@ -163,11 +179,29 @@ public struct InboundBurst: ~Copyable {
     /// moves at most once a second.
     public mutating func finish(now: UInt64 = 0) {
         self.now = now
+        if opened > 0 { return finishMixed() }
         var index = 0
         while index < jobs.count {
             let job = unsafe jobs[index]
             let packet = unsafe job.pointee.packet
             unsafe packets[packet].failure = finish(packet, job)
+            index &+= 1
+        }
+    }
+
+    /// The same where a device has opened some, in the order in which they came: those have no job.
+    private mutating func finishMixed() {
+        var index = 0, job = 0
+        while index < count {
+            let packet = unsafe packets + index
+            if job < jobs.count, unsafe jobs[job].pointee.packet == index {
+                unsafe packet.pointee.failure = finish(index, jobs[job])
+                job &+= 1
+            } else if unsafe packet.pointee.isOpened && packet.pointee.failure == nil {
+                let isPlain = unsafe packet.pointee.association.pointee.isPlain
+                unsafe packet.pointee.failure =
+                    isPlain ? accept(index, waited: false) : acceptGeneral(index, waited: false)
+            }
             index &+= 1
         }
     }

@@ -82,6 +82,10 @@ public struct InboundSecurityAssociation: ~Copyable {
     public let resynchronizations = Atomic<UInt64>(0)
     /// Packets that were tried with another high half.
     public let resynchronizationAttempts = Atomic<UInt64>(0)
+    /// As of an outbound SA.
+    public let deviceHandle = Atomic<UInt64>(0)
+    /// Of packets for which a device is wanted.
+    public let fallbacks = FallbackCounters()
 
     /// An SA that accepts nothing up to `behind` and nothing above it before `setCeiling`. Traps unless both addresses
     /// are of one family, the key is one of the profile's algorithm, `replayWindow` is a power of two from 64 to 8192,

@@ -113,6 +113,10 @@ extension OutboundBurst {
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total
+        if unsafe packet.pointee.isInline {
+            outer.clearICV(at: textOffset &+ textLength)
+            return nil
+        }
         unsafe jobs.append(
             CryptoJob(
                 association.pointee.key, profile.algorithm, salt: association.pointee.saltWord,

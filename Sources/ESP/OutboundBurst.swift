@@ -27,8 +27,14 @@ public struct OutboundPacket {
     public let tag: Int
     /// What `finish` has to do.
     @usableFromInline var rest: Rest
+    /// Whether a device will encrypt it: after `prepare` all of it is there but ciphertext and ICV, whose place holds
+    /// zeros, and the payload is clear.
+    public let isInline: Bool
     /// Nil as long as the packet is fine. One that failed is as it was before.
     public internal(set) var failure: DropReason?
+
+    /// The SA it goes out under.
+    public var reference: OutboundAssociationReference { unsafe AssociationReference(pointer: association) }
 
     @frozen
     @usableFromInline
@@ -42,7 +48,7 @@ public struct OutboundPacket {
 
     init(
         buffer: PacketBytes, offset: Int, length: Int,
-        association: UnsafeMutablePointer<OutboundSecurityAssociation>, tag: Int
+        association: UnsafeMutablePointer<OutboundSecurityAssociation>, tag: Int, isInline: Bool
     ) {
         self.buffer = buffer
         self.offset = offset
@@ -50,6 +56,7 @@ public struct OutboundPacket {
         unsafe self.association = unsafe association
         self.tag = tag
         rest = .nothing
+        self.isInline = isInline
         failure = nil
     }
 }
@@ -95,15 +102,19 @@ public struct OutboundBurst: ~Copyable {
     }
 
     /// Adds the inner packet of `length` octets at `offset` of `buffer`, which stays valid until the burst is emptied,
-    /// to go out under `association`. Traps when the burst is full or the packet is not inside the buffer.
+    /// to go out under `association`. `isInline` leaves the cryptography to a device; only for AES-128-GCM with an ICV
+    /// of 16 octets and 32-bit numbers, without UDP around it. Traps when the burst is full or the packet is not inside
+    /// the buffer.
     public mutating func append(
-        buffer: PacketBytes, offset: Int, length: Int, association: OutboundAssociationReference, tag: Int
+        buffer: PacketBytes, offset: Int, length: Int, association: OutboundAssociationReference, tag: Int,
+        isInline: Bool = false
     ) {
         precondition(
             count < capacity && offset >= 0 && length >= IPv4Header.minimumOctets && offset + length <= buffer.count)
         unsafe (packets + count).initialize(
             to: OutboundPacket(
-                buffer: buffer, offset: offset, length: length, association: association.pointer, tag: tag))
+                buffer: buffer, offset: offset, length: length, association: association.pointer, tag: tag,
+                isInline: isInline))
         count &+= 1
     }
 
@@ -164,6 +175,9 @@ public struct OutboundBurst: ~Copyable {
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total
+        if unsafe packet.pointee.isInline {
+            return outer.clearICV(at: OutboundBurst.headOctets &+ textLength)
+        }
         unsafe jobs.appendPlain(
             key: association.pointee.key,
             text: outer.unsafePointer(at: OutboundBurst.headOctets),
@@ -216,5 +230,14 @@ public struct OutboundBurst: ~Copyable {
         outer.store(sequence, at: 24)
         outer.store(vector, at: 28)
         return nextHeader
+    }
+}
+
+extension PacketBytes {
+    /// Where a device writes the ICV there are zeros before: what it does not write must not be what was there.
+    @inline(__always)
+    func clearICV(at offset: Int) {
+        store(word: 0 as UInt64, at: offset)
+        store(word: 0 as UInt64, at: offset &+ 8)
     }
 }

@@ -69,6 +69,11 @@ public struct OutboundSecurityAssociation: ~Copyable {
     var keepaliveDueAt: UInt64 = 0
     /// Where a peer behind NAT takes its packets.
     public private(set) var remotePort = UDPHeader.natTraversalPort
+    /// How a device knows it, as whoever programs devices and the worker understand it; 0: no device has it. Set by the
+    /// control plane.
+    public let deviceHandle = Atomic<UInt64>(0)
+    /// Of packets for which a device is wanted.
+    public let fallbacks = FallbackCounters()
 
     /// An SA that has sent nothing and may send nothing before `grant`. Traps unless both addresses are of one family,
     /// the key is one of the profile's algorithm, and `id` is below `AttentionMap.capacity`.

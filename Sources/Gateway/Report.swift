@@ -22,7 +22,16 @@ public struct Report: Sendable, Encodable {
         var octets: UInt64 = 0
         /// Outbound the last one used, inbound the highest one accepted.
         var sequenceNumber: UInt64 = 0
+        /// Packets that a NIC worked on.
+        var offloadedPackets: UInt64 = 0
+        /// Packets that software worked on though a NIC was wanted, by reason.
         var fallbackPackets: [String: UInt64] = [:]
+
+        mutating func tell(_ path: OffloadPath?, _ counters: borrowing FallbackCounters) {
+            if case .inline? = path { self.path = "inline" }
+            offloadedPackets = counters.offloaded.load(ordering: .relaxed)
+            fallbackPackets = counters.packets
+        }
     }
 
     var rxPackets: UInt64
@@ -47,7 +56,7 @@ public struct Report: Sendable, Encodable {
 extension Report {
     /// The counts of a group, whose ports have these names; of workers that run, packets may be between two counters.
     /// `book` says which SAs there are.
-    init(_ group: WorkerGroup, _ book: TunnelBook) {
+    init(_ group: WorkerGroup, _ book: TunnelBook, _ offload: OffloadKeeper? = nil) {
         let counts = group.counts
         rxPackets = counts.received
         originatedPackets = counts.originated
@@ -82,12 +91,14 @@ extension Report {
                     outbound.packets = association.packets
                     outbound.octets = association.octets.load(ordering: .relaxed)
                     outbound.sequenceNumber = association.sequenceNumber.load(ordering: .relaxed)
+                    outbound.tell(offload?.path(of: pair.outbound.id), association.fallbacks)
                 }
                 var inbound = row(child.description.inbound.spi, .inbound)
                 pair.inbound.reference.with { association in
                     inbound.packets = association.packets.load(ordering: .relaxed)
                     inbound.octets = association.octets.load(ordering: .relaxed)
                     inbound.sequenceNumber = association.highest.load(ordering: .relaxed)
+                    inbound.tell(offload?.path(of: pair.inbound.id), association.fallbacks)
                 }
                 return [outbound, inbound]
             }

@@ -43,7 +43,7 @@ struct ControlDocumentationTests {
     func words() throws {
         for state in ControlView.Association.State.allCases { #expect(page.contains("\"\(state.rawValue)\"")) }
         for origin in ControlView.Association.Origin.allCases { #expect(page.contains("\"\(origin.rawValue)\"")) }
-        for wanted in OffloadRequest.Wanted.allCases { #expect(page.contains("\"\(wanted.rawValue)\"")) }
+        for wanted in OffloadChoice.allCases { #expect(page.contains("\"\(wanted.rawValue)\"")) }
         for kind in GatewayEvent.Kind.allCases { expectNamed(kind.rawValue) }
         for variable in GatewayEvent(.reload).environment.map({ $0.prefix { $0 != "=" } }) where variable != "PATH" {
             expectNamed(String(variable))
@@ -106,7 +106,8 @@ private enum Sample {
         index: 0, core: 1, polls: 2, busyShare: 0.5, handoffQueuePackets: 0, tablesGeneration: 1,
         blockedNanosecondsMax: 0, associations: 1)
     static let offload = ControlView.Offload(
-        tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w")
+        tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w",
+        port: "wan", offloadedPackets: 1, fallbackPackets: ["a-value": 1])
     static let neighbor = ControlView.Neighbor(
         port: "wan", family: "ipv4", address: "a", mac: "m", state: "static", ageSeconds: 1)
     static let route = ControlView.Route(family: "ipv4", destination: "a", via: "b", port: "wan", kind: "static")

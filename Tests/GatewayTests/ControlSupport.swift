@@ -55,8 +55,14 @@ final class FakeTarget: ControlTarget {
         record("remove \(tunnel) \(spi)")
     }
     func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome {
-        record("offload \(request.tunnel) \(request.direction?.rawValue ?? "both") \(request.wanted)")
+        let subject =
+            switch request.subject {
+            case .tunnel(let name): name
+            case .port(let name): "port \(name)"
+            }
+        return record("offload \(subject) \(request.direction?.rawValue ?? "both") \(request.wanted)")
     }
+    func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome { record("restart \(name)") }
     func isHealthy() async -> Bool { with { $0.isHealthy } }
     func counters() async -> ControlCounters { with { $0.counters } }
 }
@@ -269,6 +275,7 @@ final class ForgetfulTarget: ControlTarget {
     func activate(tunnel: String, spi: SPI, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
     func remove(tunnel: String, spi: SPI, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
     func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
+    func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
     func isHealthy() async -> Bool { true }
     func counters() async -> ControlCounters { ControlCounters() }
 }

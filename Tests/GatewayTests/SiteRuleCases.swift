@@ -174,10 +174,10 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
     static let offload: [RuleCase] = [
         RuleCase(
             "offload = \"auto\"", "offload = \"required\"", "tunnel[0].offload",
-            "required\" is not carried by this version; hint"),
+            "can't be had on wan, which is no NIC; hint"),
         RuleCase(
-            "offload = \"auto\"", "offload = { inbound = \"required\" }", "tunnel[0].offload.inbound",
-            "not carried by this version"),
+            "offload = \"auto\"", "offload = { outbound = \"required\" }\ntfc_padding_octets = 256",
+            "tunnel[0].offload.outbound", at: "offload = { outbound", "padding for traffic flow confidentiality"),
         RuleCase(
             "offload = \"auto\"", "offload = \"required\"\nextended_sequence_numbers = true", "tunnel[0].offload",
             at: "offload = \"required\"", "can't be had with extended sequence numbers"),

@@ -106,6 +106,8 @@ typedef struct cdpdk_port_request {
     uint16_t rx_queues, tx_queues;  // wanted; the device may offer fewer
     uint16_t mtu_octets;
     uint16_t rx_descriptors, tx_descriptors;
+    bool secure;    // with the device's IPsec engine, each way
+    bool loopback;  // what is sent comes back and never reaches the wire
     void *pool;
 } cdpdk_port_request;
 
@@ -113,6 +115,7 @@ typedef struct cdpdk_port_state {
     char driver[64];
     uint8_t mac[6];
     uint16_t rx_queues, tx_queues;  // what the device gave
+    uint16_t tx_descriptors;
     uint32_t max_mtu_octets;
     int mtu_error;                  // 0, or -errno: the device keeps its own MTU
     bool rss;                       // received packets are spread over its queues
@@ -122,6 +125,8 @@ typedef struct cdpdk_port_state {
 
 // The port with this device name, or -errno.
 int cdpdk_port_by_name(const char *name);
+// Its driver's name.
+void cdpdk_port_driver(uint16_t port, char *name, uint32_t room);
 // Configures and starts a port as far as its driver allows.
 void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_port_state *state);
 // Makes a port receive frames to these multicast MAC addresses, or to any where its driver knows no list. -errno when

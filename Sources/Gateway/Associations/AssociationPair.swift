@@ -72,6 +72,9 @@ final class AssociationPair: Sendable {
             sa: sameness.inbound, packets: inboundRecord.packets + packets, octets: inboundRecord.octets + octets)
     }
 
+    /// Whether one of the two has this number.
+    func hasAssociation(_ id: Int) -> Bool { outbound.id == id || inbound.id == id }
+
     /// Goes by another lifetime from now on. Called twice, a round of the worker apart.
     func limit(_ lifetime: Lifetime) {
         let behind = outboundRecord.sequenceReserved

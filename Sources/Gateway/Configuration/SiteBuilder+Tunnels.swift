@@ -14,7 +14,7 @@ extension SiteBuilder {
             draft.learnsPathMTU = table.boolean("learn_path_mtu") ?? true
             readAddresses(table, &draft)
             readSubnets(table, &draft)
-            readOffload(table, profile)
+            draft.offload = readOffload(table, draft)
             draft.children = readChildren(table, algorithm)
             draft.lifetime = readLifetime(table, profile)
             draft.innerMTUOctets = draft.remoteAddress.flatMap { readInnerMTU(towards: $0, profile, table) }
@@ -183,49 +183,6 @@ extension SiteBuilder {
                 "\(alone) has no \(alone.family) block on the other side, so nothing is carried for it",
                 hint: "remove it, or add a block; what the tunnel carries is \(shared)")
         }
-    }
-
-    // MARK: Offload
-
-    /// "off" and "auto" are accepted: this version encrypts in software, which both allow.
-    private func readOffload(_ table: ConfigurationTable, _ profile: AssociationProfile) {
-        let path = table.path("offload"), choices = ["off", "auto"]
-        func judge(_ text: String, at path: String) {
-            if text == "required" {
-                let hindrance = SiteBuilder.hindranceToOffload(profile).map { ", and can't be had with \($0)" } ?? ""
-                problems.error(
-                    path, "offload = \"required\" is not carried by this version\(hindrance)",
-                    hint: "use \"auto\" or \"off\"; this version encrypts in software")
-            } else if !choices.contains(text) {
-                problems.error(
-                    path, "\"\(text)\" is none of \"off\", \"auto\", \"required\"", hint: suggestion(text, choices))
-            }
-        }
-        switch table.values["offload"] {
-        case .string(let text)?: judge(text, at: path)
-        case .table(let entries)?:
-            for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
-                if !Direction.allCases.map(\.rawValue).contains(key) {
-                    problems.error(
-                        "\(path).\(key)", "unknown key",
-                        hint: "offload = { outbound = \"auto\", inbound = \"off\" }")
-                } else if case .string(let text) = value {
-                    judge(text, at: "\(path).\(key)")
-                } else {
-                    problems.error(
-                        "\(path).\(key)", "must be a string, not \(value.typeName)", hint: "\(key) = \"auto\"")
-                }
-            }
-        default: break
-        }
-    }
-
-    /// What of a profile keeps it from every NIC; nil when nothing does.
-    private static func hindranceToOffload(_ profile: AssociationProfile) -> String? {
-        if profile.natTraversal { return "NAT traversal" }
-        if profile.extendedSequenceNumbers { return "extended sequence numbers" }
-        if profile.mode == .transport { return "transport mode" }
-        return profile.algorithm == .aes128GCM16 ? nil : profile.algorithm.name
     }
 
     // MARK: Sizes

@@ -54,6 +54,7 @@ final class SiteBuilder {
         var profile = AssociationProfile()
         var clampsMSS = false
         var learnsPathMTU = true
+        var offload = Topology.Offload()
     }
 
     let root: ConfigurationTable
@@ -145,10 +146,12 @@ final class SiteBuilder {
         guard let name = draft.name, let local = draft.localAddress, let remote = draft.remoteAddress,
             let innerMTU = draft.innerMTUOctets, !children.isEmpty, children.count == draft.children.count
         else { return nil }
-        return Topology.Tunnel(
+        var tunnel = Topology.Tunnel(
             name: name, localAddress: local, remoteAddress: remote, localSubnets: draft.localSubnets,
             remoteSubnets: draft.remoteSubnets, children: children, profile: draft.profile, lifetime: draft.lifetime,
             clampsMSS: draft.clampsMSS, learnsPathMTU: draft.learnsPathMTU, innerMTUOctets: innerMTU)
+        tunnel.offload = draft.offload
+        return tunnel
     }
 
     private static func child(_ draft: ChildDraft) -> Topology.Child? {

@@ -9,11 +9,11 @@ struct ControlAPI: HTTPResponder {
         /// `/v1` itself.
         case about
         case view(ControlSubject)
-        case reload, addAssociations, activate, remove, setOffload
+        case reload, addAssociations, activate, remove, setOffload, restartPort
 
         static var allCases: [Route] {
             [.about] + ControlSubject.allCases.map(Route.view) + [
-                .reload, .addAssociations, .activate, .remove, .setOffload,
+                .reload, .addAssociations, .activate, .remove, .setOffload, .restartPort,
             ]
         }
 
@@ -21,7 +21,7 @@ struct ControlAPI: HTTPResponder {
         var method: HTTPMethod {
             switch self {
             case .about, .view: .GET
-            case .reload, .addAssociations, .activate, .remove, .setOffload: .POST
+            case .reload, .addAssociations, .activate, .remove, .setOffload, .restartPort: .POST
             }
         }
 
@@ -34,6 +34,7 @@ struct ControlAPI: HTTPResponder {
             case .activate: "/v1/sa/activate"
             case .remove: "/v1/sa/remove"
             case .setOffload: "/v1/offload"
+            case .restartPort: "/v1/ports/restart"
             }
         }
     }
@@ -133,6 +134,11 @@ struct ControlAPI: HTTPResponder {
             case .setOffload:
                 let request = try OffloadRequest(body: body)
                 return { [target] in ControlAnswer(await target.setOffload(request, by: peer)) }
+            case .restartPort:
+                let body = try ControlBody(body)
+                try body.allow("port")
+                let port = try body.port()
+                return { [target] in ControlAnswer(await target.restartPort(port, by: peer)) }
             case .about, .view: preconditionFailure("a route that changes nothing")
             }
         } catch {

@@ -55,6 +55,12 @@ struct ControlBody {
         return name
     }
 
+    func port() throws(ControlRequestError) -> String {
+        let name = try string("port", "a port's name")
+        guard name.utf8.count <= 255 else { throw wrong("port", "a port's name") }
+        return name
+    }
+
     func spi() throws(ControlRequestError) -> SPI {
         let what = "an SPI as text, \"0x1001\", from 0x100 to 0xffffffff"
         guard let spi = SPI(controlText: try string("spi", what)), !spi.isReserved else { throw wrong("spi", what) }
@@ -153,10 +159,16 @@ extension OffloadRequest {
     /// Reads the body of `POST /v1/offload`.
     init(body octets: borrowing [UInt8]) throws(ControlRequestError) {
         let body = try ControlBody(octets)
-        try body.allow("tunnel", "direction", "wanted")
+        try body.allow("tunnel", "port", "direction", "wanted")
         let what = "\"off\", \"auto\" or \"required\""
-        guard let wanted = Wanted(rawValue: try body.string("wanted", what)) else { throw body.wrong("wanted", what) }
-        self.init(tunnel: try body.tunnel(), direction: nil, wanted: wanted)
+        guard let wanted = OffloadChoice(rawValue: try body.string("wanted", what)) else {
+            throw body.wrong("wanted", what)
+        }
+        guard body.has("tunnel") != body.has("port") else {
+            throw ControlRequestError("the body names a tunnel or a port, one of them")
+        }
+        let subject: Subject = body.has("port") ? .port(try body.port()) : .tunnel(try body.tunnel())
+        self.init(subject: subject, direction: nil, wanted: wanted)
         if body.has("direction") {
             let what = "\"outbound\" or \"inbound\""
             direction = Direction(rawValue: try body.string("direction", what))

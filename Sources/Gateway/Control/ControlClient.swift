@@ -67,11 +67,19 @@ public struct ControlClient: Sendable {
         try change("/v1/sa/remove", json(["tunnel": tunnel, "spi": spi]))
     }
 
-    /// Asks for another place to work on a tunnel's SAs. `direction`: nil for both.
+    /// Has a port stopped and started.
+    public func restartPort(_ name: String) throws(ControlClientError) -> ControlOutcome {
+        try change("/v1/ports/restart", json(["port": name]))
+    }
+
+    /// Asks for another place to work on the SAs of a tunnel or a port, one of which is named. `direction`: nil for
+    /// both.
     public func setOffload(
-        tunnel: String, direction: String?, wanted: String
+        tunnel: String?, port: String?, direction: String?, wanted: String
     ) throws(ControlClientError) -> ControlOutcome {
-        var fields = ["tunnel": tunnel, "wanted": wanted]
+        var fields = ["wanted": wanted]
+        if let tunnel { fields["tunnel"] = tunnel }
+        if let port { fields["port"] = port }
         if let direction { fields["direction"] = direction }
         return try change("/v1/offload", json(fields))
     }

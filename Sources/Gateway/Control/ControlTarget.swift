@@ -15,6 +15,8 @@ public protocol ControlTarget: Sendable {
     func remove(tunnel: String, spi: SPI, by peer: ControlPeer) async -> ControlOutcome
     /// Moves SAs between software and NIC.
     func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome
+    /// Stops a port and starts it.
+    func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome
     /// Whether every worker advances.
     func isHealthy() async -> Bool
     /// Events that no view counts.
@@ -71,19 +73,19 @@ public struct AddAssociations: Sendable {
     public var notBefore: Int64?
 }
 
-/// Where a tunnel's SAs are to be worked on.
+/// Where the SAs of a tunnel or a port are to be worked on.
 public struct OffloadRequest: Sendable, Equatable {
-    /// In the words of the site file.
-    public enum Wanted: String, Sendable, CaseIterable {
-        case off, auto, required
+    /// What it is about, by name.
+    public enum Subject: Sendable, Equatable {
+        case tunnel(String), port(String)
     }
 
-    /// The tunnel's name.
-    public var tunnel: String
+    /// Whose SAs.
+    public var subject: Subject
     /// Nil: both.
     public var direction: Direction?
     /// What is wished for.
-    public var wanted: Wanted
+    public var wanted: OffloadChoice
 }
 
 /// Events since the start.

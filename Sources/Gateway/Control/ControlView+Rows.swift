@@ -159,6 +159,12 @@ extension ControlView {
         /// "software", "inline" or "lookaside".
         var path: String
         var why: String
+        /// The port whose NIC has it.
+        var port: String?
+        /// Packets that a NIC worked on.
+        var offloadedPackets: UInt64 = 0
+        /// Packets that software worked on though a NIC was wanted, by reason.
+        var fallbackPackets: [String: UInt64] = [:]
     }
 
     /// A next hop's entry.

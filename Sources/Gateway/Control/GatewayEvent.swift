@@ -20,6 +20,10 @@ public struct GatewayEvent: Sendable, Equatable {
         case tunnelUp = "tunnel_up"
         /// Nothing authentic came in by a tunnel for a minute while we sent.
         case tunnelDown = "tunnel_down"
+        /// Software does what a NIC did.
+        case offloadLost = "offload_lost"
+        /// A NIC is used again.
+        case offloadBack = "offload_back"
         /// The site file was read again, or refused.
         case reload
         /// The state store does not take reservations.

@@ -127,10 +127,6 @@ extension ControlPlane: ControlTarget {
         return done(peer, "tunnel \(tunnel): SA \(spi) and its counterpart removed")
     }
 
-    func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome {
-        ControlOutcome(.unavailable, ["this version encrypts in software: there is no offload to switch"])
-    }
-
     func isHealthy() async -> Bool {
         let before = data.group.rounds
         for _ in 0..<100 {
@@ -150,7 +146,7 @@ extension ControlPlane: ControlTarget {
         return counters
     }
 
-    private func done(_ peer: ControlPeer, _ text: String) -> ControlOutcome {
+    func done(_ peer: ControlPeer, _ text: String) -> ControlOutcome {
         logger.notice("\(text), asked by \(peer)")
         audit(peer.description, text)
         return ControlOutcome(.ok, [text])
@@ -162,7 +158,7 @@ extension ControlPlane: ControlTarget {
         return ControlOutcome(failure.exitCode, [failure.message])
     }
 
-    private func noTunnel(_ name: String) -> ControlOutcome {
+    func noTunnel(_ name: String) -> ControlOutcome {
         let names = book.entries.map(\.name)
         let hint = nearest(to: name, among: names).map { "did you mean \($0)?" }
         return ControlOutcome(

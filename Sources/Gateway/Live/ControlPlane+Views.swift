@@ -10,7 +10,7 @@ extension ControlPlane {
         case .spd: .spd(Direction.allCases.flatMap(policies))
         case .ports: .ports(ports)
         case .workers: .workers(workers)
-        case .offload: .offload(book.entries.flatMap(offload))
+        case .offload: .offload(offloadRows)
         case .drops: .drops(data.group.counts.drops)
         case .neighbors: .neighbors(await neighbors())
         case .routes: .routes(routes)
@@ -51,7 +51,9 @@ extension ControlPlane {
                 outbound.packets = association.packets
                 outbound.octets = association.octets.load(ordering: .relaxed)
                 outbound.sequenceNumber = association.sequenceNumber.load(ordering: .relaxed)
+                outbound.fallbackPackets = association.fallbacks.packets
             }
+            if case .inline = data.offload.path(of: pair.outbound.id) { outbound.path = "inline" }
             outbound.sequenceNumbersGranted = granted
             outbound.innerMtuOctets = tunnel.innerMTUOctets
             var inbound = row(
@@ -60,7 +62,9 @@ extension ControlPlane {
                 inbound.packets = association.packets.load(ordering: .relaxed)
                 inbound.octets = association.octets.load(ordering: .relaxed)
                 inbound.sequenceNumber = association.highest.load(ordering: .relaxed)
+                inbound.fallbackPackets = association.fallbacks.packets
             }
+            if case .inline = data.offload.path(of: pair.inbound.id) { inbound.path = "inline" }
             inbound.replayCeiling = ceiling
             inbound.replayWindowPackets = child.description.inbound.replayWindowPackets
             return [outbound, inbound]
@@ -103,16 +107,6 @@ extension ControlPlane {
                 index: index, core: core, polls: group.rounds[index], handoffQueuePackets: group.handoffDepths[index],
                 tablesGeneration: group.tables.generation,
                 blockedNanosecondsMax: group.longestAdoptionNanoseconds[index], associations: owned[index] ?? 0)
-        }
-    }
-
-    private func offload(_ entry: TunnelBook.Entry) -> [ControlView.Offload] {
-        entry.children.filter { $0.pair != nil }.flatMap { child in
-            [(Direction.outbound, child.description.outbound.spi), (.inbound, child.description.inbound.spi)].map {
-                ControlView.Offload(
-                    tunnel: entry.name, spi: $0.1, direction: $0.0, wanted: "auto", path: "software",
-                    why: "this version encrypts in software")
-            }
         }
     }
 

@@ -32,6 +32,8 @@ actor ControlPlane {
     var statusTold = ""
     /// Pairs that no tables name any more and that the keeper still has.
     private var leaving: [AssociationPair] = []
+    /// What operators said of tunnels' offload since the site was read.
+    var offloadOverrides: [String: Topology.Offload] = [:]
 
     /// Over a data plane that was made from this site and book.
     init(
@@ -103,6 +105,7 @@ actor ControlPlane {
             limiter.log(.error, "adopt", "a worker does not go over to new tables", to: logger)
             return
         }
+        followOffload()
         let gone = leaving
         leaving = []
         do { try keeper.forget(gone, now: ControlPlane.now) } catch { storeFailed(error) }
@@ -138,6 +141,7 @@ actor ControlPlane {
             let isUp = Machine.linkIsUp(port, device: site.topology.ports[index].device)
             // What is down from the beginning is said like what goes down.
             guard isUp == linksDown.contains(index) else { continue }
+            if isUp && linksDown.contains(index) { data.offload.reprogram(port: index) }
             if isUp { linksDown.remove(index) } else { linksDown.insert(index) }
             let state = isUp ? "up" : "down"
             limiter.log(.warning, "link \(port.name) \(state)", "port \(port.name): link is \(state)", to: logger)
@@ -194,7 +198,7 @@ actor ControlPlane {
     }
 
     /// The counters of the moment.
-    var report: Report { Report(data.group, book) }
+    var report: Report { Report(data.group, book, data.offload) }
 
     // MARK: Reload
 

@@ -5,6 +5,7 @@
 
 import DataPlane
 import Foundation
+import IPsec
 import Logging
 import SAStore
 import ServiceLifecycle
@@ -64,6 +65,11 @@ public struct LiveGateway: Service {
             return (data, book, events)
         }
         defer { logger.info("stopped") }
+        data.offload.follow(book.wishes(site.topology, ways: data.group.tables.ways, overrides: [:]))
+        do throws(MachineError) { try Machine.checkOffload(site, book, data) } catch {
+            _ = try await thread.run { data.stop() }
+            throw error
+        }
         tellWhatIsLost(book, keeper)
         let control = ControlPlane(
             site, sitePath: sitePath, book: book, data: data, keeper: keeper, store: store, logger: logger)
@@ -84,6 +90,7 @@ public struct LiveGateway: Service {
             _ = try await thread.run { data.stop() }
             throw error
         }
+        data.offload.isLive = true
         announce(data)
         await control.started(events)
         await live(with: control)
@@ -148,6 +155,16 @@ public struct LiveGateway: Service {
             logger.info("port \(port.name): \(port.driver), \(port.mac), \(port.rxQueues) receive queue(s)")
             for note in port.notes { logger.notice("port \(port.name): \(note)") }
         }
+        for (index, port) in data.ports.enumerated() where port.hasEngine {
+            let parts = Direction.allCases.map { direction in
+                if let reason = data.offload.hindrance(port: index, direction) {
+                    return "\(direction.rawValue) not used: \(reason.help)"
+                }
+                let (used, slots) = data.offload.usage(port: index, direction) ?? (0, 0)
+                return "\(direction.rawValue) \(used) of \(slots) SAs"
+            }
+            logger.info("port \(port.name): IPsec engine, \(parts.joined(separator: ", "))")
+        }
         let cores = site.dpdk.workerCores.map(String.init).joined(separator: ", ")
         logger.info("gateway \(site.gateway.name) runs: workers on core(s) \(cores), \(data.cryptoDescription)")
     }
@@ -161,6 +178,7 @@ public struct LiveGateway: Service {
                         await control.advance(atLimit: false)
                         await control.watchLinks()
                         await control.watchTunnels()
+                        await control.watchOffload()
                         await control.tellStatus()
                         try? await Task.sleep(for: .seconds(1))
                     }
@@ -191,6 +209,7 @@ final class LiveDataPlane: Sendable {
     let ports: [StartedPort]
     let group: WorkerGroup
     let cryptoDescription: String
+    let offload: OffloadKeeper
     private let pool: PacketPool
 
     /// Starts EAL and the ports of a site; then `states` says what its tunnels' SAs are, made in `arena`.
@@ -206,12 +225,19 @@ final class LiveDataPlane: Sendable {
         let pool = try PacketPool(name: "packets", count: sizing.buffers, frameOctets: sizing.frameOctets)
         var ports: [StartedPort] = []
         do {
-            for port in topology.ports { ports.append(try StartedPort(port, workers: workers, pool: pool)) }
-            let tables = try ForwardingTables(topology, states: states(), name: "live")
+            let wantsEngine = topology.tunnels.contains { $0.offload != Topology.Offload() }
+            for port in topology.ports {
+                ports.append(
+                    try StartedPort(
+                        port, workers: workers, pool: pool, wantsEngine: wantsEngine && port.role == .unprotected))
+            }
+            let engines = Set(ports.indices.filter { ports[$0].hasEngine })
+            let tables = try ForwardingTables(topology, states: states(), name: "live", engines: engines)
             group = try WorkerGroup(
                 tables, arena: arena, ports: ports, pool: pool, workers: workers,
                 ticksPerSecond: Environment.ticksPerSecond, mode: .live, name: "live")
             cryptoDescription = try CryptoProbe.description()
+            offload = OffloadKeeper(group, ports: ports, topology: topology, workers: workers)
         } catch {
             for port in ports { port.close() }
             throw error
@@ -222,6 +248,7 @@ final class LiveDataPlane: Sendable {
 
     /// After the workers have returned. Returns how many packet buffers are still out once all ports are closed.
     func stop() -> Int {
+        offload.stop()
         for port in ports { port.close() }
         return pool.inUse
     }

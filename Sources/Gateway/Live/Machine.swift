@@ -1,6 +1,7 @@
 import DataPlane
 import ESP
 import Foundation
+import IPsec
 
 /// What this machine lacks for a site, in words that say how to mend it.
 public enum MachineError: Error, CustomStringConvertible, Sendable {
@@ -10,6 +11,8 @@ public enum MachineError: Error, CustomStringConvertible, Sendable {
     case noHugePages(neededMiB: Int, command: String)
     /// A network interface that a vdev names does not exist.
     case noInterface(name: String, port: String)
+    /// A tunnel requires a NIC for a direction, which can't.
+    case noOffload(tunnel: String, direction: Direction, reason: FallbackReason)
     /// A device needs a privilege that this process lacks.
     case noPrivilege(port: String, device: String)
 
@@ -23,6 +26,9 @@ public enum MachineError: Error, CustomStringConvertible, Sendable {
             "no hugepages are free (\(needed) MiB are needed): run `\(command)`, or set huge_pages = false in [dpdk]"
         case .noInterface(let name, let port):
             "port \(port): there is no network interface \"\(name)\" here: run `ip link` to see which there are"
+        case .noOffload(let tunnel, let direction, let reason):
+            "tunnel \(tunnel): offload = \"required\", but not possible \(direction.rawValue) (\(reason.name)): "
+                + "\(reason.help). Use \"auto\" to let software do what the NIC can't; `vpn-gw caps` says what it can"
         case .noPrivilege(let port, let device):
             "port \(port): \(device) needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN: "
                 + "run with sudo, or `setcap cap_net_raw,cap_net_admin+ep` on the binary"
@@ -50,6 +56,17 @@ enum Machine {
         if site.dpdk.hugePages && !hasHugePages() {
             let needed = site.dpdk.memoryMiB ?? MemorySizing(site).memoryMiB
             throw .noHugePages(neededMiB: needed, command: "sysctl -w vm.nr_hugepages=\(needed / 2 + 1)")
+        }
+    }
+
+    /// Whether NICs have the SAs that the site requires them to have.
+    static func checkOffload(_ site: Site, _ book: TunnelBook, _ data: LiveDataPlane) throws(MachineError) {
+        for wish in book.wishes(site.topology, ways: data.group.tables.ways, overrides: [:])
+        where wish.choice == .required {
+            guard case .software(let reason) = data.offload.path(of: wish.id) else { continue }
+            let tunnel = book.entries.first { $0.children.contains { $0.pair?.hasAssociation(wish.id) ?? false } }
+            throw .noOffload(
+                tunnel: tunnel?.name ?? "", direction: wish.direction, reason: reason ?? .driverRefused)
         }
     }
 

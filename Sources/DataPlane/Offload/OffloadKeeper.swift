@@ -1,0 +1,311 @@
+// Gives SAs to the NICs' IPsec engines and takes them back, while packets flow.
+//
+//   install   the SA's packets go by software until the device has it: nothing to wait for
+//   remove    no packet may be under way under any SA of the direction, since the driver switches all of it off for a
+//             moment: workers stop leaving packets to the engine (software goes on), queues and FIFO run empty, then
+//   restart   the device forgets all: taken back before, given again after; what waits with a clear payload is lost
+//
+// Software does the same with the same numbers, so a packet that goes one way or the other is no difference to anyone.
+
+import CDPDK
+import ESP
+import Glibc
+import IPsec
+
+/// What became of a port's engine, for the operator.
+public enum OffloadEvent: Equatable, Sendable {
+    /// Software does all of a direction now.
+    case lost(port: Int, Direction, FallbackReason)
+    /// The engine is used again.
+    case back(port: Int, Direction)
+    /// A port had to be stopped and started.
+    case restarted(port: Int)
+    /// A port that was stopped does not start: DPDK's error.
+    case dead(port: Int, error: Int32)
+}
+
+/// All engines of a gateway, and what they were given. One thread at a time.
+public final class OffloadKeeper: @unchecked Sendable {
+    /// The state of one direction of a port's engine.
+    struct Gate {
+        var isSwitchedOff = false
+        var isUnhealthy = false
+        /// When it is tried again, and for how many seconds it then rests if it fails.
+        var retryAt = 0, restSeconds = 60
+    }
+
+    private let group: WorkerGroup
+    private let ports: [StartedPort]
+    private let topology: Topology
+    private var wishes: [OffloadWish] = []
+    private var sessions: [Int: (wish: OffloadWish, port: Int, session: DeviceSession)] = [:]
+    private var paths: [Int: OffloadPath] = [:]
+    private var gates: [[Direction: Gate]]
+    private var errorsSeen: [UInt64]
+    private var events: [OffloadEvent] = []
+    private var dead: Set<Int> = []
+    private let workers: Int
+    /// Whether workers run: before, nothing is under way.
+    public var isLive = false
+
+    /// Over ports that run, and workers that do not yet.
+    public init(_ group: WorkerGroup, ports: [StartedPort], topology: Topology, workers: Int) {
+        self.group = group
+        self.ports = ports
+        self.topology = topology
+        self.workers = workers
+        gates = ports.map { _ in [.outbound: Gate(), .inbound: Gate()] }
+        errorsSeen = ports.map { _ in 0 }
+        for port in ports.indices where engine(port) != nil {
+            for direction in Direction.allCases { engine(port)?.arm(direction) }
+            _ = group.gates.set(.outbound, port, true)
+        }
+    }
+
+    private func engine(_ port: Int) -> SecurityEngine? {
+        port < OffloadGates.portLimit ? ports[port].engine : nil
+    }
+
+    // MARK: What is wanted
+
+    /// Goes by other wishes: SAs that are not among them are taken back.
+    public func follow(_ wishes: [OffloadWish]) {
+        self.wishes = wishes
+        place()
+    }
+
+    /// Switches a direction of a port off or on, whatever tunnels want.
+    public func setSwitch(port: Int, _ direction: Direction, isOn: Bool) {
+        gates[port][direction]?.isSwitchedOff = !isOn
+        // Who switches on has looked.
+        gates[port][direction]?.isUnhealthy = false
+        place()
+    }
+
+    /// Whether a port did not start again.
+    public func isDead(port: Int) -> Bool { dead.contains(port) }
+
+    /// Where each SA's cryptography is done, by the SA's number.
+    public func path(of id: Int) -> OffloadPath { paths[id] ?? .software(nil) }
+
+    /// What happened since it was asked last.
+    public func takeEvents() -> [OffloadEvent] {
+        defer { events = [] }
+        return events
+    }
+
+    /// SAs that the engine of a port has, and how many it takes; nil without an engine.
+    public func usage(port: Int, _ direction: Direction) -> (used: Int, slots: Int)? {
+        guard let engine = engine(port) else { return nil }
+        let used = sessions.values.count { $0.port == port && $0.session.direction == direction }
+        return (used, engine.slots(direction))
+    }
+
+    /// Why software does all of a direction of a port; nil when the engine is used.
+    public func hindrance(port: Int, _ direction: Direction) -> FallbackReason? {
+        guard engine(port) != nil else { return .noEngine }
+        guard let gate = gates[port][direction] else { return nil }
+        if gate.isSwitchedOff { return .switchedOff }
+        if ports[port].selfTest?[direction] == false { return .selfTestFailed }
+        return gate.isUnhealthy ? .unhealthy : nil
+    }
+
+    private func hindrance(_ wish: OffloadWish) -> FallbackReason? {
+        guard let port = wish.port else { return .noWay }
+        if let reason = OffloadWish.hindrance(wish.profile, wish.direction) { return reason }
+        if let reason = hindrance(port: port, wish.direction) { return reason }
+        if topology.ports[port].vlan != nil { return .vlan }
+        return engine(port)?.offers(wish.profile.mode, wish.direction) == true ? nil : .notAdvertised
+    }
+
+    private func place() {
+        var requests: [OffloadPlacement.Request] = [], reasons: [Int: FallbackReason] = [:]
+        var wanted: [Int: OffloadWish] = [:]
+        for wish in wishes where wish.choice != .off {
+            wanted[wish.id] = wish
+            guard let port = wish.port, hindrance(wish) == nil else {
+                reasons[wish.id] = hindrance(wish) ?? .noWay
+                continue
+            }
+            requests.append(
+                OffloadPlacement.Request(
+                    id: wish.id, port: port, direction: wish.direction, spi: wish.spi, local: wish.local,
+                    isRequired: wish.choice == .required, rank: wish.rank,
+                    isPresent: sessions[wish.id].map { $0.port == port && $0.session.spi == wish.spi } ?? false))
+        }
+        let (placed, refused) = OffloadPlacement.place(requests) { port, direction in
+            engine(port).map {
+                OffloadPlacement.Room(
+                    slots: $0.slots(direction), addresses: direction == .inbound ? $0.rules.addresses - 1 : .max,
+                    uniqueSPIs: $0.rules.removesBySPI)
+            }
+        }
+        reasons.merge(refused) { first, _ in first }
+        paths = [:]
+        for wish in wishes { paths[wish.id] = .software(wish.choice == .off ? nil : reasons[wish.id]) }
+        for port in ports.indices {
+            for direction in Direction.allCases {
+                let gone = sessions.filter {
+                    $0.value.port == port && $0.value.session.direction == direction
+                        && (!placed.contains($0.key) || wanted[$0.key]?.port != port)
+                }
+                remove(gone.keys.sorted(), port, direction, reasons)
+            }
+        }
+        for request in requests where placed.contains(request.id) {
+            guard let wish = wanted[request.id] else { continue }
+            if sessions[request.id] == nil { install(wish, request.port) }
+            paths[request.id] = sessions[request.id] == nil ? .software(.driverRefused) : .inline(port: request.port)
+        }
+        for (id, reason) in reasons { wanted[id]?.tell(handle: 0, reason: reason) }
+    }
+
+    private func install(_ wish: OffloadWish, _ port: Int) {
+        let session = engine(port)?.install(
+            wish.direction, spi: wish.spi, key: wish.key, mode: wish.profile.mode, local: wish.local,
+            remote: wish.remote)
+        guard let session else { return wish.tell(handle: 0, reason: .driverRefused) }
+        sessions[wish.id] = (wish, port, session)
+        wish.tell(handle: session.handle(port: port), reason: nil)
+    }
+
+    // MARK: What takes care
+
+    private func remove(_ ids: [Int], _ port: Int, _ direction: Direction, _ reasons: [Int: FallbackReason]) {
+        let gone = ids.compactMap { sessions[$0] }
+        guard !gone.isEmpty, let engine = engine(port) else { return }
+        if direction == .outbound {
+            for item in gone { item.wish.tell(handle: 0, reason: .reprogramming) }
+            guard quiesce(port) else { return restart(port: port) }
+            engine.remove(gone.map(\.session))
+            _ = group.gates.set(.outbound, port, true)
+        } else {
+            engine.remove(gone.map(\.session))
+            // What it decrypted is still in the rings.
+            waitForRounds(StartedPort.descriptorRounds)
+            for item in gone { item.wish.tell(handle: 0, reason: .reprogramming) }
+        }
+        for id in ids { sessions[id] = nil }
+    }
+
+    /// Has nothing be under way under any outbound SA of a port: workers leave no more packets to its engine, their
+    /// queues have none, every descriptor was done, and the device's FIFO has had a millisecond. False when that does
+    /// not come to pass, as when the link is down.
+    private func quiesce(_ port: Int) -> Bool {
+        let version = group.gates.set(.outbound, port, false)
+        guard isLive else { return true }
+        guard wait(milliseconds: 500, until: { group.havePassed(gates: version) }) else { return false }
+        let started = ports[port], before = group.sent(port: port)
+        // A ring's worth of packets that went after them is as good as an empty ring.
+        let isQuiet = wait(milliseconds: 200) {
+            let now = group.sent(port: port)
+            return (0..<workers).allSatisfy { worker in
+                now[worker] - before[worker] > UInt64(started.txDescriptors)
+                    || cdpdk_queue_is_idle(started.id, UInt16(worker), started.txDescriptors) == 1
+            }
+        }
+        guard isQuiet else { return false }
+        usleep(1000)
+        return true
+    }
+
+    /// Stops a port and starts it, and gives its engine all SAs again. What waits for the engine with a clear payload
+    /// is dropped for `offload_failed`.
+    public func restart(port: Int) {
+        let gone = sessions.filter { $0.value.port == port }
+        for item in gone.values { item.wish.tell(handle: 0, reason: .reprogramming) }
+        if !quiesce(port) && isLive {
+            let version = group.gates.set(.purging, port, true)
+            _ = wait(milliseconds: 500) { group.havePassed(gates: version) }
+        }
+        let paused = group.gates.set(.paused, port, true)
+        if isLive { _ = wait(milliseconds: 2000) { group.havePassed(gates: paused) } }
+        for direction in Direction.allCases {
+            let these = gone.values.filter { $0.session.direction == direction }.map(\.session)
+            engine(port)?.remove(these)
+        }
+        engine(port)?.disarm()
+        for id in gone.keys { sessions[id] = nil }
+        _ = cdpdk_port_stop(ports[port].id)
+        let error = cdpdk_port_restart(ports[port].id)
+        _ = ports[port].joinGroups(topology.ports[port])
+        _ = group.gates.set(.purging, port, false)
+        _ = group.gates.set(.paused, port, false)
+        guard error == 0 else {
+            dead.insert(port)
+            return events.append(.dead(port: port, error: error))
+        }
+        dead.remove(port)
+        for direction in Direction.allCases { engine(port)?.arm(direction) }
+        _ = group.gates.set(.outbound, port, true)
+        events.append(.restarted(port: port))
+        place()
+    }
+
+    /// Gives an engine all its SAs again: its link went away and came back, and nobody says what that did to it.
+    public func reprogram(port: Int) {
+        guard engine(port) != nil else { return }
+        for direction in Direction.allCases {
+            let ids = sessions.filter { $0.value.port == port && $0.value.session.direction == direction }.keys
+            remove(ids.sorted(), port, direction, [:])
+        }
+        place()
+    }
+
+    /// Looks after engines: one that calls wrong what software finds right is not used for a while. Called once a
+    /// second.
+    public func look(now seconds: Int) {
+        var changes = false
+        for port in ports.indices where engine(port) != nil {
+            let erred = group.deviceErrors(port: port).erred
+            defer { errorsSeen[port] = erred }
+            guard var gate = gates[port][.inbound] else { continue }
+            if gate.isUnhealthy && gate.retryAt <= seconds {
+                gate.isUnhealthy = false
+                events.append(.back(port: port, .inbound))
+                changes = true
+            } else if !gate.isUnhealthy && erred - errorsSeen[port] >= OffloadKeeper.errorLimit {
+                gate.isUnhealthy = true
+                gate.retryAt = seconds + gate.restSeconds
+                gate.restSeconds = min(3600, gate.restSeconds * 2)
+                events.append(.lost(port: port, .inbound, .unhealthy))
+                changes = true
+            }
+            gates[port][.inbound] = gate
+        }
+        if changes { place() }
+    }
+
+    /// Packets in a second that an engine calls wrong and software finds right, before it is not used any more.
+    static let errorLimit: UInt64 = 16
+
+    /// Takes everything back, when no worker runs any more and before ports stop.
+    public func stop() {
+        isLive = false
+        for port in ports.indices {
+            for direction in Direction.allCases {
+                let these = sessions.values.filter { $0.port == port && $0.session.direction == direction }
+                engine(port)?.remove(these.map(\.session))
+            }
+            engine(port)?.disarm()
+        }
+        for item in sessions.values { item.wish.tell(handle: 0, reason: .reprogramming) }
+        sessions = [:]
+    }
+
+    // MARK: Waiting
+
+    private func wait(milliseconds: Int, until isDone: () -> Bool) -> Bool {
+        for _ in 0..<(milliseconds * 10) {
+            if isDone() { return true }
+            usleep(100)
+        }
+        return isDone()
+    }
+
+    private func waitForRounds(_ count: UInt64) {
+        guard isLive else { return }
+        let before = group.rounds
+        _ = wait(milliseconds: 500) { zip(group.rounds, before).allSatisfy { $0 >= $1 + count } }
+    }
+}

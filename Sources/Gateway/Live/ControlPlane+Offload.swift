@@ -1,0 +1,133 @@
+import DataPlane
+import IPsec
+
+/// What NICs do of the cryptography.
+extension ControlPlane {
+    /// Gives NICs the SAs of the book, and takes back what is not in it. After the workers went over to its tables.
+    func followOffload() {
+        data.offload.follow(
+            book.wishes(site.topology, ways: data.group.tables.ways, overrides: offloadOverrides))
+        tellOffload()
+    }
+
+    /// Looks after the engines. Called once a second.
+    func watchOffload() {
+        data.offload.look(now: Int(ControlPlane.now))
+        tellOffload()
+    }
+
+    private func tellOffload() {
+        for event in data.offload.takeEvents() {
+            switch event {
+            case .lost(let port, let direction, let reason):
+                let text =
+                    "port \(name(port)): software does all \(direction.rawValue) cryptography now: \(reason.help)"
+                logger.error("\(text)")
+                audit("gateway", text)
+                post(GatewayEvent(.offloadLost, direction: direction, detail: text))
+            case .back(let port, let direction):
+                let text = "port \(name(port)): its engine is tried again, \(direction.rawValue)"
+                logger.notice("\(text)")
+                post(GatewayEvent(.offloadBack, direction: direction, detail: text))
+            case .restarted(let port):
+                logger.notice("port \(name(port)): stopped and started")
+                audit("gateway", "port \(name(port)) restarted")
+            case .dead(let port, let error):
+                let text = "port \(name(port)): does not start again: error \(-error)"
+                logger.critical("\(text)")
+                post(GatewayEvent(.offloadLost, detail: text))
+            }
+        }
+    }
+
+    private func name(_ port: Int) -> String { site.topology.ports[port].name }
+
+    func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome {
+        let directions = request.direction.map { [$0] } ?? Direction.allCases
+        let ways = directions.count == 1 ? directions[0].rawValue : "both ways"
+        switch request.subject {
+        case .port(let name):
+            guard let index = site.topology.ports.firstIndex(where: { $0.name == name }) else { return noPort(name) }
+            guard data.ports[index].hasEngine else {
+                return ControlOutcome(.unavailable, ["port \(name): \(FallbackReason.noEngine.help)"])
+            }
+            guard request.wanted != .required else {
+                return ControlOutcome(.usage, ["a port is switched off, or to auto: tunnels require"])
+            }
+            for direction in directions {
+                data.offload.setSwitch(port: index, direction, isOn: request.wanted != .off)
+            }
+            tellOffload()
+            return done(peer, "port \(name): offload \(request.wanted == .off ? "off" : "on") \(ways)")
+        case .tunnel(let name):
+            guard let index = book.index(of: name) else { return noTunnel(name) }
+            var offload = offloadOverrides[name] ?? site.topology.tunnels[index].offload
+            for direction in directions { offload[direction] = request.wanted }
+            let before = offloadOverrides[name]
+            offloadOverrides[name] = offload
+            followOffload()
+            if let refusal = unmet(name) {
+                offloadOverrides[name] = before
+                followOffload()
+                return ControlOutcome(.unavailable, [refusal])
+            }
+            return done(
+                peer, "tunnel \(name): offload \(request.wanted.rawValue) \(ways), until the next start or reload")
+        }
+    }
+
+    /// What of a tunnel is required and can't be had.
+    private func unmet(_ tunnel: String) -> String? {
+        for row in offloadRows where row.tunnel == tunnel && row.wanted == "required" && row.path == "software" {
+            return "tunnel \(tunnel): not possible \(row.direction.rawValue): \(row.why)"
+        }
+        return nil
+    }
+
+    func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome {
+        guard let index = site.topology.ports.firstIndex(where: { $0.name == name }) else { return noPort(name) }
+        data.offload.restart(port: index)
+        let isDead = data.offload.isDead(port: index)
+        tellOffload()
+        return isDead
+            ? ControlOutcome(.unavailable, ["port \(name) does not start again: its driver's messages are in the log"])
+            : done(peer, "port \(name): restarted")
+    }
+
+    private func noPort(_ name: String) -> ControlOutcome {
+        let names = site.topology.ports.map(\.name)
+        let hint = nearest(to: name, among: names).map { "did you mean \($0)?" }
+        return ControlOutcome(
+            .configuration,
+            [
+                "there is no port \"\(ConfigurationProblem.presentable(name))\": "
+                    + (hint ?? "there are \(names.joined(separator: ", "))")
+            ])
+    }
+
+    /// Where each SA's cryptography is done, and why there.
+    var offloadRows: [ControlView.Offload] {
+        let wishes = book.wishes(site.topology, ways: data.group.tables.ways, overrides: offloadOverrides)
+        var rows: [ControlView.Offload] = []
+        var names: [Int: String] = [:]
+        for entry in book.entries {
+            for pair in entry.children.compactMap(\.pair) {
+                names[pair.outbound.id] = entry.name
+                names[pair.inbound.id] = entry.name
+            }
+        }
+        for wish in wishes {
+            var row = ControlView.Offload(
+                tunnel: names[wish.id] ?? "", spi: wish.spi, direction: wish.direction, wanted: wish.choice.rawValue,
+                path: "software", why: "the site says off")
+            switch data.offload.path(of: wish.id) {
+            case .inline(let port): (row.path, row.why, row.port) = ("inline", "port \(name(port)) has it", name(port))
+            case .software(let reason?): row.why = reason.help
+            case .software(nil): break
+            }
+            (row.offloadedPackets, row.fallbackPackets) = wish.counts
+            rows.append(row)
+        }
+        return rows
+    }
+}
