@@ -1,33 +1,49 @@
 import IPsec
 import Synchronization
 
-/// What a device did of an SA's packets, and what it did not do and why. Its worker writes, anyone reads.
+/// What a device did of an SA's packets, and what it did not do and why. Its worker writes, anyone reads. In memory of
+/// its own: most SAs never look at it.
+@safe
 public struct FallbackCounters: ~Copyable {
-    private let counters = InlineArray<24, Atomic<UInt64>> { _ in Atomic(0) }
-    /// Packets that a device encrypted or decrypted.
-    public let offloaded = Atomic<UInt64>(0)
-    /// Why no device has the SA, as a `FallbackReason`; what it says while a device has it means nothing.
-    private let standing = Atomic<UInt8>(FallbackReason.reprogramming.rawValue)
+    /// One for each reason, and behind them the packets that a device worked on, and why no device has the SA.
+    private let words: UnsafeMutablePointer<Atomic<UInt64>>
+    private static let offloadedWord = FallbackReason.allCases.count
+    private static let standingWord = offloadedWord + 1
+    private static let count = standingWord + 1
 
-    init() {}
+    init() {
+        unsafe words = .allocate(capacity: FallbackCounters.count)
+        for index in 0..<FallbackCounters.count { unsafe (words + index).initialize(to: Atomic(0)) }
+        reason = .reprogramming
+    }
+
+    deinit { unsafe words.deallocate() }
+
+    private func increment(_ word: Int) {
+        unsafe words[word].store(words[word].load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    }
 
     /// Counts a packet that software worked on though a device was wanted.
-    public func count(_ reason: FallbackReason) {
-        let counter = Int(reason.rawValue)
-        counters[counter].store(counters[counter].load(ordering: .relaxed) &+ 1, ordering: .relaxed)
-    }
+    public func count(_ reason: FallbackReason) { increment(Int(reason.rawValue)) }
 
     /// Counts one of an SA that no device has.
     public func countStanding() { count(reason) }
 
     /// Counts a packet that a device worked on.
-    @inline(__always)
-    public func countOffloaded() { offloaded.store(offloaded.load(ordering: .relaxed) &+ 1, ordering: .relaxed) }
+    public func countOffloaded() { increment(FallbackCounters.offloadedWord) }
 
-    /// Why no device has the SA.
+    /// Packets that a device worked on.
+    public var offloaded: UInt64 { unsafe words[FallbackCounters.offloadedWord].load(ordering: .relaxed) }
+
+    /// Why no device has the SA; what it says while a device has it means nothing.
     public var reason: FallbackReason {
-        get { FallbackReason(rawValue: standing.load(ordering: .relaxed)) ?? .reprogramming }
-        nonmutating set { standing.store(newValue.rawValue, ordering: .relaxed) }
+        get {
+            let value = unsafe words[FallbackCounters.standingWord].load(ordering: .relaxed)
+            return FallbackReason(rawValue: UInt8(truncatingIfNeeded: value)) ?? .reprogramming
+        }
+        nonmutating set {
+            unsafe words[FallbackCounters.standingWord].store(UInt64(newValue.rawValue), ordering: .relaxed)
+        }
     }
 
     /// Packets that software worked on, by the names of reasons that occurred.
@@ -39,6 +55,6 @@ public struct FallbackCounters: ~Copyable {
 
     /// Packets that software worked on, for this reason.
     public subscript(_ reason: FallbackReason) -> UInt64 {
-        counters[Int(reason.rawValue)].load(ordering: .relaxed)
+        unsafe words[Int(reason.rawValue)].load(ordering: .relaxed)
     }
 }

@@ -29,7 +29,7 @@ public struct Report: Sendable, Encodable {
 
         mutating func tell(_ path: OffloadPath?, _ counters: borrowing FallbackCounters) {
             if case .inline? = path { self.path = "inline" }
-            offloadedPackets = counters.offloaded.load(ordering: .relaxed)
+            offloadedPackets = counters.offloaded
             fallbackPackets = counters.packets
         }
     }

@@ -62,9 +62,9 @@ public struct OffloadWish: Sendable {
     public var counts: (offloaded: UInt64, fallback: [String: UInt64]) {
         switch association {
         case .outbound(let association):
-            association.reference.with { ($0.fallbacks.offloaded.load(ordering: .relaxed), $0.fallbacks.packets) }
+            association.reference.with { ($0.fallbacks.offloaded, $0.fallbacks.packets) }
         case .inbound(let association):
-            association.reference.with { ($0.fallbacks.offloaded.load(ordering: .relaxed), $0.fallbacks.packets) }
+            association.reference.with { ($0.fallbacks.offloaded, $0.fallbacks.packets) }
         }
     }
 
