@@ -128,6 +128,7 @@ extension Worker {
                 tag: 0, sourceDiffers: packet.sourceDiffers)
             inbound.finishOpened(now: now)
             let opened = inbound[0]
+            if opened.movesPeer { tellPeerMoved(opened, packet.frame) }
             if let refused = opened.failure ?? admit(opened.bytes, at: opened.offset, packet.frame) {
                 drop(packet.frame.mbuf, refused)
             }
