@@ -122,6 +122,43 @@ struct TunnelBookReloadTests {
         #expect(rig.book.entries.count == 1 && rig.book.index(of: "b") == nil)
     }
 
+    @Test(
+        "a pair that was added by hand goes when its tunnel is not what it was made for, and that is told",
+        arguments: ["numbers", "nat", "local", "remote", "lifetime"])
+    func noLongerFits(what: String) throws {
+        var rig = try BookRig()
+        var tunnels = [T.tunnel("a", [T.child(0)]), T.tunnel("b", [T.child(1)])]
+        try rig.follow(tunnels, now: 50)
+        for tunnel in 0..<2 {
+            let child = T.child(5 + tunnel), request = PairRequest(tunnels[tunnel], child, owner: tunnel)
+            rig.book.add(child, try rig.installer.install([request], now: 51)[0], to: tunnel)
+        }
+        rig.book.activate(1, in: 0, now: 52)
+        _ = rig.advance(52)
+        let before = rig.book, other = identities(rig, 1)
+        switch what {
+        case "numbers": tunnels[0].profile.extendedSequenceNumbers = true
+        case "nat": tunnels[0].profile.natTraversal = true
+        case "local": tunnels[0].localAddress = IPAddress(v4: 0xc000_0299)
+        case "remote": tunnels[0].remoteAddress = IPAddress(v4: 0xc000_0299)
+        default: tunnels[0].lifetime = Lifetime(hard: .init(seconds: 1000))
+        }
+        try rig.follow(tunnels, now: 53)
+        _ = rig.advance(53)
+        #expect(identities(rig, 1) == other)
+        let told = rig.book.lostByHand(of: before, in: T.site(tunnels))
+        guard what != "lifetime" else {
+            #expect(rig.sending() == 1 && told.isEmpty)
+            return
+        }
+        #expect(identities(rig).count == 1 && rig.sending() == 0)
+        #expect(
+            told == [
+                "tunnel a: SAs 0x00010005 and 0x00020005, added at run time, are removed: they were made for "
+                    + "other addresses or another profile than the tunnel has now"
+            ])
+    }
+
     @Test("a tunnel whose SAs can't be installed changes nothing")
     func fails() throws {
         var rig = try BookRig()

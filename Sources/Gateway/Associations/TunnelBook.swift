@@ -75,8 +75,8 @@ struct TunnelBook: Sendable {
     }
 
     /// Goes over to the tunnels of a topology: pairs that are asked for again stay as they are, those that are new are
-    /// installed, those that were added by hand stay with their tunnel. Throws what the installer throws, and is
-    /// unchanged then.
+    /// installed, those that were added by hand stay with their tunnel as long as they are what it asks for. Throws
+    /// what the installer throws, and is unchanged then.
     mutating func follow(
         _ topology: Topology, workers: Int, installer: some AssociationInstaller, now: Int64
     ) throws {
@@ -130,8 +130,10 @@ struct TunnelBook: Sendable {
                 }
                 entry.children.append(child)
             }
-            // What the file names now is the file's.
-            entry.children += byHand.filter { spis.isDisjoint(with: $0.spis) && !file.names($0) }
+            // What the file names now is the file's; what was made for other ends or another profile is of no use.
+            entry.children += byHand.filter {
+                $0.fits(tunnel) && spis.isDisjoint(with: $0.spis) && !file.names($0)
+            }
             next.append(entry)
         }
         let pairs = try installer.install(requests, now: now)

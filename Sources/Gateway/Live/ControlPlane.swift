@@ -273,7 +273,7 @@ actor ControlPlane {
                 + "\(before.subtracting(after).count) removed")
         let byHand = changed.entries.flatMap { entry in entry.children.filter { $0.origin == .runtime } }
         if !byHand.isEmpty { lines.append("SA pairs added at run time that stay: \(byHand.count)") }
-        return lines
+        return lines + changed.lostByHand(of: plane.book, in: next.topology)
     }
 }
 
