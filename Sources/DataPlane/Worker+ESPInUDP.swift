@@ -1,7 +1,7 @@
 // ESP in UDP, and what shares its port. RFC 3948 sections 2 and 4; peers that move: RFC 7296 section 2.23.
 //
 //   UDP, destination port 4500 | 0xff                            keepalive
-//                              | 0 0 0 0 | IKE                   for the kernel
+//                              | 0 0 0 0 | IKE                   clear text, which the SPD may refuse: Worker+Punt
 //                              | SPI | sequence number | …       ESP
 //
 // A peer that moved is the inbound SA's at once: what it sends is taken. What goes to it follows with the tables that
@@ -19,15 +19,9 @@ extension Worker {
     /// A whole UDP datagram from the unprotected side for an own address, whose header is at `start`. False when it is
     /// clear text like any other.
     mutating func takeDatagram(_ mbuf: Mbuf, _ ip: PacketBytes, _ start: Int, _ port: Int) -> Bool {
-        guard let udp = UDPHeader(ip.dropFirst(min(start, ip.count))) else { return false }
-        if udp.destinationPort == UDPHeader.internetKeyExchangePort {
-            guard puntPort != Worker.noPort else { return false }
-            punt(mbuf, ip)
-            return true
-        }
-        guard udp.destinationPort == UDPHeader.natTraversalPort, peers.count > 0 || puntPort != Worker.noPort else {
-            return false
-        }
+        guard let udp = UDPHeader(ip.dropFirst(min(start, ip.count))),
+            udp.destinationPort == UDPHeader.natTraversalPort
+        else { return false }
         let length = udp.length
         guard length >= UDPHeader.octets, start &+ length <= ip.count else {
             drop(mbuf, .malformed)
@@ -41,7 +35,7 @@ extension Worker {
         } else if payload.count < 4 {
             drop(mbuf, .malformed)
         } else if payload.uint32(at: 0) == 0 {
-            punt(mbuf, ip)
+            return false
         } else {
             receiveESPInUDP(mbuf, ip.prefix(start &+ length), start &+ UDPHeader.octets, udp.sourcePort, port)
         }

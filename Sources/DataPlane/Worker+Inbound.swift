@@ -219,8 +219,8 @@ extension Worker {
             case .bypass where slot.isIPv6: inside.append(slot, key: outside.key6(index))
             case .bypass: inside.append(slot)
             case .discard: drop(slot.mbuf, .policyDiscard)
-            case .protect: if !learnPathMTU(slot) { drop(slot.mbuf, .unprotected) }
-            case nil where learnPathMTU(slot): break
+            case .protect: if !learnPathMTU(slot) && !puntKeyExchange(slot) { drop(slot.mbuf, .unprotected) }
+            case nil where learnPathMTU(slot) || puntKeyExchange(slot): break
             case nil: if slot.isIPv6 { serveOutside6(slot) } else { serveOutside(slot) }
             }
             index &+= 1

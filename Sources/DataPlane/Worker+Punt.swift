@@ -1,8 +1,8 @@
 // To the kernel and back, by a port of its own: what the gateway does not answer itself, and IKE. This is how an IKE
 // daemon lives beside the gateway, with the gateway's own addresses on the kernel's end of the port.
 //
-// The way is no way around the SPD: to the kernel goes only what was let in, and IKE; from it only IKE from the
-// gateway's own addresses, everything else is `noPolicy`.
+// The way is no way around the SPD: to the kernel goes only what was let in, and IKE that no policy discards; from it
+// only IKE from the gateway's own addresses, everything else is `noPolicy`.
 
 import CDPDK
 import IPsec
@@ -24,6 +24,30 @@ extension Worker {
             destination: MACAddress(rawValue: ports[puntPort].mac), source: puntNeighbor,
             etherType: isIPv6 ? EtherType.ipv6 : EtherType.ipv4)
         enqueue(mbuf, puntPort)
+    }
+
+    /// RFC 4301 4.4.1: IKE comes in even where no policy lets it. Whether clear text from outside, which none refused,
+    /// is IKE for the gateway; then it has been dealt with.
+    @inline(never)
+    mutating func puntKeyExchange(_ slot: PacketSlot) -> Bool {
+        guard puntPort != Worker.noPort else { return false }
+        let datagram: PacketBytes
+        if slot.isIPv6 {
+            guard let header = IPv6Header(slot.ip), let upper = header.walk(), upper.upperProtocol == IPProtocol.udp,
+                !upper.isFragment, upper.offset <= slot.ip.count, isOwn(header.destination)
+            else { return false }
+            datagram = slot.ip.dropFirst(upper.offset)
+        } else {
+            guard let header = IPv4Header(slot.ip), header.ipProtocol == IPProtocol.udp, !header.isFragment,
+                isOwn(header.destination)
+            else { return false }
+            datagram = slot.ip.dropFirst(header.headerLength)
+        }
+        guard let udp = UDPHeader(datagram), Worker.isKeyExchange(datagram, port: udp.destinationPort) else {
+            return false
+        }
+        punt(slot.mbuf, slot.ip)
+        return true
     }
 
     /// Who the kernel believes all its neighbours to be.
@@ -67,7 +91,7 @@ extension Worker {
         guard let header = IPv4Header(ethernet.payload), header.isWellFormed else { return drop(mbuf, .malformed) }
         let ip = header.bytes.prefix(header.totalLength)
         guard isOwn(header.source), !isOwn(header.destination), header.ipProtocol == IPProtocol.udp, !header.isFragment,
-            Worker.isKeyExchange(ip.dropFirst(header.headerLength))
+            Worker.comesFromKeyExchange(ip.dropFirst(header.headerLength))
         else { return drop(mbuf, .noPolicy) }
         mbuf.setPacket(offset: mbuf.offset &+ EthernetHeader.octets, length: ip.count)
         // The kernel is part of this host: its packets are our own, and take no hop.
@@ -90,7 +114,7 @@ extension Worker {
             return answer(asked, ethernet.source, mbuf, puntPort, as: puntNeighbor)
         }
         guard isOwn(header.source), !isOwn(header.destination), upper.upperProtocol == IPProtocol.udp,
-            !upper.isFragment, Worker.isKeyExchange(ip.dropFirst(min(upper.offset, ip.count)))
+            !upper.isFragment, Worker.comesFromKeyExchange(ip.dropFirst(min(upper.offset, ip.count)))
         else { return drop(mbuf, .noPolicy) }
         mbuf.setPacket(offset: mbuf.offset &+ EthernetHeader.octets, length: ip.count)
         let slot = PacketSlot(ipv6: mbuf, ip: ip, ingress: PacketSlot.originated)
@@ -99,15 +123,23 @@ extension Worker {
         forward(slot, route)
     }
 
-    /// UDP from port 500, or from 4500 with what is not ESP: the marker of four zeros, or a keepalive (RFC 3948 section
-    /// 2). ESP from there would be somebody else's under our address.
-    private static func isKeyExchange(_ datagram: PacketBytes) -> Bool {
+    /// IKE, or a keepalive, which an IKE daemon sends as well. ESP from there would be somebody else's under our
+    /// address.
+    private static func comesFromKeyExchange(_ datagram: PacketBytes) -> Bool {
+        guard let udp = UDPHeader(datagram) else { return false }
+        if isKeyExchange(datagram, port: udp.sourcePort) { return true }
+        let octets = UDPHeader.octets
+        return udp.sourcePort == UDPHeader.natTraversalPort && udp.length == octets + 1 && datagram.count > octets
+            && datagram.uint8(at: octets) == 0xff
+    }
+
+    /// UDP whose end at IKE has this port: 500, or 4500 with the marker of four zeros (RFC 3948 section 2.2).
+    private static func isKeyExchange(_ datagram: PacketBytes, port: UInt16) -> Bool {
         guard let udp = UDPHeader(datagram), udp.length >= UDPHeader.octets, udp.length <= datagram.count else {
             return false
         }
-        if udp.sourcePort == UDPHeader.internetKeyExchangePort { return true }
-        guard udp.sourcePort == UDPHeader.natTraversalPort else { return false }
+        if port == UDPHeader.internetKeyExchangePort { return true }
         let payload = datagram.prefix(udp.length).dropFirst(UDPHeader.octets)
-        return payload.count >= 4 ? payload.uint32(at: 0) == 0 : payload.count == 1 && payload.uint8(at: 0) == 0xff
+        return port == UDPHeader.natTraversalPort && payload.count >= 4 && payload.uint32(at: 0) == 0
     }
 }
