@@ -102,11 +102,14 @@ extension Worker {
     }
 
     private mutating func receivePuntedIPv6(_ mbuf: Mbuf, _ ethernet: EthernetHeader) {
-        guard let header = IPv6Header(ethernet.payload), header.isWellFormed, let upper = header.walk() else {
-            return drop(mbuf, .malformed)
-        }
-        let ip = header.bytes.prefix(header.totalLength)
-        if let asked = NeighborDiscovery(header, offset: upper.offset) {
+        guard let whole = IPv6Header(ethernet.payload), whole.isWellFormed,
+            let header = IPv6Header(whole.bytes.prefix(whole.totalLength)), let upper = header.walk()
+        else { return drop(mbuf, .malformed) }
+        let ip = header.bytes
+        // RFC 6980: fragments of such a message are not looked at.
+        if upper.upperProtocol == IPProtocol.icmpv6, !upper.hasFragmentHeader,
+            let asked = NeighborDiscovery(header, offset: upper.offset)
+        {
             guard asked.isSolicitation, !isOwn(asked.target) else {
                 block.add(1, to: .consumed)
                 return mbuf.free()
