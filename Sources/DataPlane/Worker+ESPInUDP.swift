@@ -90,7 +90,7 @@ extension Worker {
     /// Ten times a second, a tenth of the tunnels whose ESP travels in UDP: those that sent nothing for a while send a
     /// keepalive, so that a NAT on the way does not forget them (RFC 3948 section 4).
     mutating func keepPeers() {
-        // In replay nothing is said unasked.
+        // In replay nothing is said unasked, unless it resolves neighbours as a gateway on a link does.
         guard resolves, peers.count > 0 else { return }
         keepaliveTenth = keepaliveTenth &+ 1 < 10 ? keepaliveTenth &+ 1 : 0
         var index = keepaliveTenth
@@ -135,7 +135,7 @@ extension Worker {
         transmit(mbuf, neighbor: nextHop)
     }
 
-    /// Between two rounds: SAs of a peer that moved send to where it is, and expect it there.
+    /// Between two rounds: SAs of a peer that moved send to where it is. Where it is expected the inbound SAs know.
     mutating func movePeers() {
         var index = 0
         while index < peers.count {

@@ -24,7 +24,8 @@ extension Worker {
             let piece = pieces[index], plan = fragmenter.plan(index)
             piece.setPacket(offset: piece.offset, length: plan.header &+ plan.payload)
             piece.timestamp = slot.mbuf.timestamp
-            piece.port = slot.mbuf.port
+            // Its buffer is one of our own; who keeps what came in must not take it for another packet's.
+            piece.port = Mbuf.originatedPort
             fragmenter.write(index, into: piece.bytes)
             index &+= 1
         }
