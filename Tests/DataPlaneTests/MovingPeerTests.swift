@@ -9,6 +9,8 @@ extension OnDPDK {
     struct MovingPeerTests {
         init() throws { try TestEnvironment.start() }
 
+        private static let second: UInt64 = 1_000_000_000
+
         /// A gateway that keeps its peer's NAT awake, and the peer.
         private final class Pair {
             let near: Rig, far: Rig
@@ -67,6 +69,14 @@ extension OnDPDK {
                 return near.take(1)
             }
 
+            /// Rounds every twentieth of a second, from one time up to another; when what left by the WAN did.
+            func idle(from start: UInt64, to end: UInt64) -> [(at: UInt64, frame: [UInt8])] {
+                stride(from: start, to: end, by: Int(MovingPeerTests.second / 20)).flatMap { now in
+                    near.poll(now: now)
+                    return near.take(1).map { (now, $0) }
+                }
+            }
+
             var notices: [WorkerNotice] {
                 var taken: [WorkerNotice] = []
                 near.group.takeNotices { taken.append($0) }
@@ -88,6 +98,20 @@ extension OnDPDK {
                     here.family == .v4
                     ? IPAddress(v4: Packet.uint32(frame, at: 30)) : IPAddress(v6: Packet.uint128(frame, at: 38))
                 return (to, Packet.uint16(frame, at: outer + 2), Array(frame[(outer + 8)...]))
+            }
+
+            /// Whether lengths and checksums of a packet in UDP hold; over IPv4 there is no UDP checksum (RFC 3948
+            /// section 2.1), over IPv6 there must be one.
+            func isWhole(_ frame: [UInt8]) -> Bool {
+                let ip = Array(frame[14...]), length = Int(Packet.uint16(frame, at: outer + 4))
+                guard Packet.uint16(frame, at: outer) == 4500, length == frame.count - outer else { return false }
+                if here.family == .v4 {
+                    return onesComplementSum(ip[0..<20]) == 0xffff && Int(Packet.uint16(ip, at: 2)) == ip.count
+                        && Packet.uint16(frame, at: outer + 6) == 0
+                }
+                let pseudo = ip[8..<40] + bigEndian(UInt32(length)) + [0, 0, 0, 17]
+                return Int(Packet.uint16(ip, at: 4)) == length && Packet.uint16(frame, at: outer + 6) != 0
+                    && onesComplementSum(pseudo + ip[40...]) == 0xffff
             }
 
             func close(_ context: String) {
@@ -138,6 +162,54 @@ extension OnDPDK {
             let sent = pair.send(now: 2).map(pair.read)
             #expect(sent.map(\.to) == [there] && sent.map(\.port) == [61_000])
             pair.close("waited")
+        }
+
+        // RFC 3948 sections 2.3 and 4
+        @Test("after a quiet while a keepalive goes to where the peer is, and not before", arguments: IPFamily.allCases)
+        func keepalive(family: IPFamily) throws {
+            let pair = try Pair(over: family), second = Self.second
+            // A tunnel is looked at once a second.
+            let quiet = Worker.keepaliveSeconds * second, latest = quiet + 2 * second
+            var now = second
+            func expectKeepalive(to address: IPAddress, port: UInt16, after last: UInt64) throws {
+                let left = pair.idle(from: now, to: last + latest)
+                let at = try #require(left.first?.at)
+                #expect(left.count == 1 && at >= last + quiet && at < last + latest)
+                let read = pair.read(left[0].frame)
+                #expect(read.to == address && read.port == port && read.payload == [0xff])
+                #expect(pair.isWhole(left[0].frame))
+                now = last + latest
+            }
+            pair.near.poll(now: now)
+            try expectKeepalive(to: pair.there, port: 4500, after: now)
+            // Packets that are sent do as well; those that come do not.
+            for _ in 0..<4 {
+                #expect(pair.send(now: now).count == 1)
+                #expect(pair.idle(from: now, to: now + quiet / 2).isEmpty)
+                now += quiet / 2
+            }
+            let sent = now - quiet / 2
+            pair.near.feed(pair.fromPeer(1), port: 1)
+            try expectKeepalive(to: pair.there, port: 4500, after: sent)
+            // Where the peer has gone.
+            let there = Self.elsewhere(family)
+            #expect(pair.send(now: now).count == 1)
+            let last = now
+            pair.near.feed(pair.fromPeer(1, at: there, port: 61_000), port: 1)
+            pair.near.poll(now: now)
+            try pair.follow(try #require(pair.notices.first))
+            try expectKeepalive(to: there, port: 61_000, after: last)
+            pair.close("keepalive")
+        }
+
+        @Test("nobody hears a keepalive from a tunnel without NAT traversal, or in replay")
+        func silent() throws {
+            let pair = try Pair(over: .v4, mode: .replay(resolve: false))
+            #expect(pair.idle(from: 0, to: 60 * Self.second).isEmpty)
+            pair.close("replay")
+            let plain = try Pair(over: .v4, natTraversal: false)
+            #expect(plain.send(now: 0).count == 1 && plain.idle(from: 0, to: 60 * Self.second).isEmpty)
+            plain.close("plain")
         }
     }
 }
