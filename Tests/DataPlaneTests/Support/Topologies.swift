@@ -6,10 +6,10 @@ import Wire
 @testable import DataPlane
 
 /// A key that follows from a number, for tests alone.
-func key(_ number: UInt64) throws -> KeyMaterial {
+func key(_ number: UInt64, for algorithm: Algorithm = .aes128GCM16) throws -> KeyMaterial {
     var random = SplitMix64(seed: number ^ 0x6b65_7973)
-    let octets = random.octets(Algorithm.aes128GCM16.keyMaterialOctets)
-    guard let key = unsafe octets.withUnsafeBytes({ unsafe KeyMaterial($0, for: .aes128GCM16) }) else {
+    let octets = random.octets(algorithm.keyMaterialOctets)
+    guard let key = unsafe octets.withUnsafeBytes({ unsafe KeyMaterial($0, for: algorithm) }) else {
         throw DataPlaneError.noCrypto
     }
     return key
