@@ -1,23 +1,21 @@
 """Every kind of SA against a Linux kernel (User-Mode Linux), all in one run: a tunnel each, with inner addresses of its own.
 
-    host 10.0.1.10, fd00:1::10 -- lan [vpn-gw] wan -- bridge -- guest 192.0.2.2, fd00:ff::2
-                                                                      10.2.N.10, fd00:2:N::10 of mode N
+    … wan -- bridge -- guest 192.0.2.2, fd00:ff::2, and 10.2.N.10, fd00:2:N::10 of mode N
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import secrets
 import sys
 from dataclasses import dataclass, field
 
 import pytest
 
-from live.test_linux_guest import Guest, missing
-from vpngw.live import AF_PACKET, TRAFFIC, LiveGateway, cores, echo
+from vpngw.guest import GUEST, HOST, INTERFACE, LOCAL, SUBNET, Guest, make_guest_site, skip_without_guests
+from vpngw.live import TRAFFIC, echo
 from vpngw.network import Network
-from vpngw.site import Port, Site, Tunnel
+from vpngw.site import Tunnel
 from vpngw.wiretap import Wiretap
 
 GCM = "aead rfc4106(gcm(aes)) {key} {bits}"
@@ -78,10 +76,6 @@ MODES = [
     Mode("transport", keys={"mode": "transport"}, families=(4,)),
     Mode("transport-ipv6", outer=6, keys={"mode": "transport"}, families=(6,)),
 ]
-HOST = {4: "10.0.1.10", 6: "fd00:1::10"}
-LOCAL = {4: "192.0.2.1", 6: "fd00:ff::1"}
-GUEST = {4: "192.0.2.2", 6: "fd00:ff::2"}
-SUBNET = {4: "10.0.1.0/24", 6: "fd00:1::/64"}
 
 
 def inner(number: int, family: int) -> str:
@@ -147,43 +141,16 @@ def outer(frame: bytes) -> tuple[str, str]:
 
 @pytest.mark.timeout(300)
 def test_linux_kernel_takes_every_kind_of_sa(network: Network):
-    if reason := missing():
-        pytest.skip(reason)
-    network.add("host", "gw")
-    network.veth(("host", "eth0"), ("gw", "lan"))
-    network.host("host", "10.0.1.10/24", "10.0.1.1")
-    network.run("host", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.eth0.disable_ipv6=0")
-    network.ip("host", "address", "add", "fd00:1::10/64", "dev", "eth0", "nodad")
-    network.ip("host", "-6", "route", "add", "default", "via", "fd00:1::1")
+    skip_without_guests()
     tunnels = [tunnel(number, mode) for number, mode in enumerate(MODES, 1)]
-    site = Site(
-        "gw", network.directory,
-        [Port("lan", "protected", ["10.0.1.1/24", "fd00:1::1/64"], f"net_af_packet0,iface=lan,{AF_PACKET}"),
-         Port("wan", "unprotected", ["192.0.2.1/24", "fd00:ff::1/64"], "net_tap0,iface=wan")], tunnels,
-        worker_cores=cores()[-1:])
-
-    # The guest has a tap, DPDK makes its own, a bridge joins them.
-    network.ip("gw", "link", "add", "wire", "type", "bridge", "mcast_snooping", "0")
-    network.ip("gw", "link", "set", "wire", "up")
-    network.ip("gw", "tuntap", "add", "dev", "guest", "mode", "tap")
-    network.ip("gw", "link", "set", "guest", "master", "wire", "up")
-    gateway = LiveGateway(network, "gw", site.write()).wait_running()
-    # The kernel's end of a DPDK tap has the port's own MAC address, and a bridge keeps what is for its own interfaces.
-    network.ip("gw", "link", "set", "wan", "address", "02:00:00:00:00:01")
-    network.ip("gw", "link", "set", "wan", "master", "wire", "up")
-    wire = Wiretap(network, "gw", "guest")
-    commands = ["address add 192.0.2.2/24 dev eth0", "-6 address add fd00:ff::2/64 dev eth0 nodad",
-                "route add 10.0.1.0/24 via 192.0.2.1", "-6 route add fd00:1::/64 via fd00:ff::1"]
+    guest_site = make_guest_site(network, tunnels, (4, 6))
+    gateway = guest_site.start()
+    wire = Wiretap(network, "gw", INTERFACE)
+    commands = [f"address add {GUEST[4]}/24 dev eth0", f"-6 address add {GUEST[6]}/64 dev eth0 nodad",
+                f"route add {SUBNET[4]} via {LOCAL[4]}", f"-6 route add {SUBNET[6]} via {LOCAL[6]}"]
     for number, mode in enumerate(MODES, 1):
         commands += guest_commands(number, mode, tunnels[number - 1])
-    setup = network.directory / "guest-setup"
-    setup.write_text("\n".join(commands) + "\n")
-    ports = 6000 + sum(len(mode.families) for mode in MODES)
-    guest = Guest(network, "gw", "guest", init="guest-modes.sh", SETUP=setup, TRAFFIC=TRAFFIC, PORTS=ports)
-    guest.wait_for("guest: ready")
-    guest.wait_for("guest: ESP in UDP")
-    guest.wait_for("listening", times=ports - 6000)
-    assert not [line for line in guest.lines() if "refused" in line]
+    guest = Guest.set_up_by(network, "gw", commands, 6000 + sum(len(mode.families) for mode in MODES))
 
     port, failures = 6000, []
     for number, mode in enumerate(MODES, 1):
@@ -203,11 +170,7 @@ def test_linux_kernel_takes_every_kind_of_sa(network: Network):
     network.run("host", sys.executable, TRAFFIC, "send", inner(1, 4), 6000, 1, timeout=60)
     guest.wait_for("guest: end")
 
-    said = guest.lines()
-    states = said[said.index("guest: SAs"):said.index("guest: errors")]
-    counted = re.findall(r"replay-window (\d+) replay (\d+) failed (\d+)", " ".join(states))
-    assert counted == [("0", "0", "0")] * 2 * len(MODES), states
-    assert said[said.index("guest: errors") + 1:said.index("guest: end")] == []
+    guest.assert_no_errors(2 * len(MODES))
     report = gateway.stop()
     guest.stop()
     # The guest's kernel talks to multicast groups unasked.

@@ -91,6 +91,14 @@ class Network:
         if gateway:
             self.ip(name, "route", "add", "default", "via", gateway)
 
+    def host6(self, name: str, address: str, gateway: str | None = None, interface: str = "eth0") -> None:
+        """The same for IPv6, which the interface speaks from now on."""
+        self.run(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0",
+                 f"net.ipv6.conf.{interface}.disable_ipv6=0")
+        self.ip(name, "address", "add", address, "dev", interface, "nodad")
+        if gateway:
+            self.ip(name, "-6", "route", "add", "default", "via", gateway)
+
     def ip(self, name: str, *arguments: str) -> str:
         return _run(["ip", "-n", self.full(name), *arguments])
 

@@ -5,7 +5,7 @@
 #
 #   guest 10.0.2.10 (on lo), 192.0.2.2 -- eth0 == ESP == 192.0.2.1 [vpn-gw] 10.0.1.1 -- 10.0.1.10
 #
-# With IDLE it only answers. What it prints is read by test_linux_guest.py.
+# With IDLE it only answers. What it prints is read by live/test_linux_guest.py.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys

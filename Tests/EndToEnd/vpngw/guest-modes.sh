@@ -1,6 +1,6 @@
 #!/bin/sh
 # The first process of a User-Mode Linux guest that has one pair of SAs of every kind. The host's file system is its root,
-# read-only. The kernel command line gives SETUP (ip commands of test_linux_modes.py, one a line), TRAFFIC (the path of
+# read-only. The kernel command line gives SETUP (ip commands, one a line: see guest.py), TRAFFIC (the path of
 # traffic.py) and PORTS (the last of the TCP ports from 6001 on which it takes a transfer each).
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
