@@ -90,6 +90,7 @@ class Site:
     huge_pages: bool = False
     # Lines of [gateway].
     extra: str = ""
+    punt: dict[str, object] = field(default_factory=dict)
 
     def text(self) -> str:
         lines = [
@@ -100,6 +101,8 @@ class Site:
             lines += [
                 "", "[[port]]", f'name = "{port.name}"', f'role = "{port.role}"', f'device = "{port.device}"',
                 f"addresses = {_list(port.addresses)}", f"mtu_octets = {port.mtu_octets}", port.extra]
+        if self.punt:
+            lines += ["", "[punt]", *(f"{key} = {_value(value)}" for key, value in self.punt.items())]
         for destination, via in self.routes:
             lines += ["", "[[route]]", f'destination = "{destination}"', f'via = "{via}"']
         for port, address, mac in self.neighbors:
