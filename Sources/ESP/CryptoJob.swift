@@ -1,7 +1,8 @@
 import IPsec
+import Wire
 
-/// One operation on a packet in place, as the crypto stage takes it: 120 octets, filled by the header pass and read one
-/// pass later.
+/// One operation on a packet in place, as the crypto stage takes it: two cache lines, filled by the header pass and
+/// read one pass later. Of a plain job only the first is touched.
 ///
 /// The pass between is the point: a vector load of a nonce that was stored a few instructions before stalls for about
 /// 40 cycles, which a burst avoids by writing all nonces first.
@@ -13,18 +14,28 @@ import IPsec
 ///     AH                nothing    associatedData: the packet, what changes on its way as zeros; with ESN trailingData
 @safe
 struct CryptoJob {
+    // First line: all that a plain job has.
+
     /// The ICV the packet should have. Inbound; what lies behind its first `icvOctets` octets means nothing.
     var computedICV: (UInt64, UInt64)
     /// Salt and IV: the 12-octet nonce of RFC 4106 section 4, in 16. HMAC has none.
     var nonce: (UInt64, UInt64)
-    /// SPI and 64-bit sequence number: the 12 octets that are authenticated before all others when `usesExtendedData`.
-    var extendedData: (UInt64, UInt64)
     /// The table of an expanded key, which is one of `transform`.
     var key: UnsafeMutableRawPointer
     /// Payload, padding and trailer: what is encrypted. Not looked at by a transform that encrypts nothing.
     var text: UnsafeMutableRawPointer
     /// Octets of `text`, 65535 at most.
     var length: Int
+    // Index of the packet in its burst.
+    private var packetNumber: UInt32
+    /// What is to be done; octets of the ICV; which of the two below count. One word, so that a plain job is known by
+    /// one comparison.
+    private var control: UInt32
+
+    // Second line: of all others.
+
+    /// SPI and 64-bit sequence number: the 12 octets that are authenticated before all others when `usesExtendedData`.
+    var extendedData: (UInt64, UInt64) = (0, 0)
     /// What is authenticated as it lies in the packet; for the encrypting transforms SPI and sequence number (RFC 4106
     /// section 5), which are not looked at when there is `extendedData`.
     var associatedData: UnsafeMutableRawPointer
@@ -32,19 +43,34 @@ struct CryptoJob {
     var associatedDataOctets: Int
     /// Where the packet's ICV is or goes. May lie within the associated data.
     var icv: UnsafeMutableRawPointer
-    /// Octets of the ICV: 16, or 12 or 8 for AES-GCM.
-    var icvOctets: Int
-    /// Index of the packet in its burst.
-    var packet: Int
     /// The sequence number's high half, which is authenticated behind all others when `usesTrailingData` (RFC 4302
     /// section 3.3.3.3). AH only.
     var trailingData: UInt32
+    // To the end of the line: a job that begins within one would touch two.
+    private var unused: (UInt64, UInt64) = (0, 0)
+
+    private static func control(_ transform: Algorithm.Transform, _ icvOctets: Int, _ extended: Bool, _ trailing: Bool)
+        -> UInt32
+    {
+        UInt32(transform.rawValue) | UInt32(truncatingIfNeeded: icvOctets) << 8 | (extended ? 1 << 16 : 0)
+            | (trailing ? 1 << 24 : 0)
+    }
+
+    /// AES-128-GCM, an ICV of 16 octets, no extended data.
+    private static let plainControl: UInt32 = 0x1000
+
     /// What is to be done.
-    var transform: Algorithm.Transform
+    var transform: Algorithm.Transform {
+        Algorithm.Transform(rawValue: UInt8(truncatingIfNeeded: control)) ?? .aes128GCM
+    }
+    /// Octets of the ICV: 16, or 12 or 8 for AES-GCM.
+    var icvOctets: Int { Int(control >> 8 & 0xff) }
     /// RFC 4303 section 2.2.1 with a combined mode algorithm.
-    var usesExtendedData: Bool
+    var usesExtendedData: Bool { control & 1 << 16 != 0 }
     /// RFC 4302 section 2.5.1.
-    var usesTrailingData: Bool
+    var usesTrailingData: Bool { control & 1 << 24 != 0 }
+    /// Index of the packet in its burst.
+    var packet: Int { Int(packetNumber) }
 
     @inline(__always)
     init(
@@ -56,6 +82,8 @@ struct CryptoJob {
     ) {
         self.computedICV = computedICV
         self.nonce = nonce
+        packetNumber = UInt32(truncatingIfNeeded: packet)
+        control = CryptoJob.control(transform, icvOctets, extendedData != nil, trailingData != nil)
         self.extendedData = extendedData ?? (0, 0)
         unsafe self.key = unsafe key
         unsafe self.text = unsafe text
@@ -63,20 +91,35 @@ struct CryptoJob {
         unsafe self.associatedData = unsafe associatedData
         self.associatedDataOctets = associatedDataOctets
         unsafe self.icv = unsafe icv
-        self.icvOctets = icvOctets
-        self.packet = packet
         self.trailingData = trailingData ?? 0
-        self.transform = transform
-        usesExtendedData = extendedData != nil
-        usesTrailingData = trailingData != nil
     }
 
-    /// Whether it is what nearly all are: AES-128-GCM with a whole ICV and 8 octets of associated data.
+    /// See `CryptoJobs.appendPlain`. What such a job does not need is not written: a line less for each packet.
     @inline(__always)
-    var isPlain: Bool {
-        // All three are looked at, so that nothing is predicted but the one branch on the whole.
-        (Int(transform.rawValue) | icvOctets ^ 16 | (usesExtendedData ? 1 : 0)) == 0
+    mutating func setPlain(
+        key: UnsafeMutableRawPointer, esp: PacketBytes, nonce: (UInt64, UInt64), transform: Algorithm.Transform,
+        packet: Int
+    ) {
+        let front = ESPHeader.headerOctets &+ ESPHeader.ivOctets
+        self.nonce = nonce
+        unsafe self.key = unsafe key
+        unsafe text = esp.unsafePointer(at: front)
+        length = esp.count &- front &- ESPHeader.icvOctets
+        packetNumber = UInt32(truncatingIfNeeded: packet)
+        if transform == .aes128GCM {
+            control = CryptoJob.plainControl
+        } else {
+            control = CryptoJob.control(transform, ESPHeader.icvOctets, false, false)
+            unsafe associatedData = esp.unsafePointer(at: 0)
+            associatedDataOctets = ESPHeader.headerOctets
+            unsafe icv = esp.unsafePointer(at: esp.count &- ESPHeader.icvOctets)
+        }
     }
+
+    /// Whether it is what nearly all are: ESP with AES-128-GCM, a whole ICV and 32-bit numbers. Then SPI and sequence
+    /// number lie 16 octets before the text, and the ICV right behind it.
+    @inline(__always)
+    var isPlain: Bool { control == CryptoJob.plainControl }
 
     /// Whether the packet's ICV is the computed one. In constant time.
     @inline(__always)
@@ -114,7 +157,7 @@ struct CryptoJob {
 extension UnsafeMutablePointer<CryptoJob> {
     var computedICV: UnsafeMutableRawPointer { UnsafeMutableRawPointer(self) }
     var nonce: UnsafeRawPointer { unsafe UnsafeRawPointer(self) + 16 }
-    var extendedData: UnsafeRawPointer { unsafe UnsafeRawPointer(self) + 32 }
+    var extendedData: UnsafeRawPointer { unsafe UnsafeRawPointer(self) + 64 }
 }
 
 /// The jobs of a burst, in the order of its packets.
@@ -144,28 +187,17 @@ struct CryptoJobs: ~Copyable {
         count &+= 1
     }
 
-    /// A job with 8 octets of associated data in the packet and an ICV of 16: what nearly all are. What such a job does
-    /// not need is not written.
+    /// A job for the ESP packet in `esp`, from its SPI to the end of its ICV of 16 octets, with an IV of 8 and 32-bit
+    /// numbers: what nearly all are. Traps when it is shorter than any is. `nonce` is not read from the packet, where
+    /// it may just have been written.
     @inline(__always)
     mutating func appendPlain(
-        key: UnsafeMutableRawPointer, text: UnsafeMutableRawPointer, length: Int,
-        associatedData: UnsafeMutableRawPointer, icv: UnsafeMutableRawPointer, nonce: (UInt64, UInt64),
-        transform: Algorithm.Transform, packet: Int
+        key: UnsafeMutableRawPointer, esp: PacketBytes, nonce: (UInt64, UInt64), transform: Algorithm.Transform,
+        packet: Int
     ) {
-        precondition(count < capacity)
-        let job = unsafe storage + count
-        unsafe job.pointee.nonce = nonce
-        unsafe job.pointee.key = unsafe key
-        unsafe job.pointee.text = unsafe text
-        unsafe job.pointee.length = length
-        unsafe job.pointee.associatedData = unsafe associatedData
-        unsafe job.pointee.associatedDataOctets = 8
-        unsafe job.pointee.icv = unsafe icv
-        unsafe job.pointee.icvOctets = 16
-        unsafe job.pointee.packet = packet
-        unsafe job.pointee.transform = transform
-        unsafe job.pointee.usesExtendedData = false
-        unsafe job.pointee.usesTrailingData = false
+        precondition(count < capacity && esp.count >= ESPHeader.minimumOctets)
+        unsafe (storage + count).pointee.setPlain(
+            key: key, esp: esp, nonce: nonce, transform: transform, packet: packet)
         count &+= 1
     }
 

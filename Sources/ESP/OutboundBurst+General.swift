@@ -109,7 +109,8 @@ extension OutboundBurst {
         outer.store(UInt32(truncatingIfNeeded: sequence), at: udp &+ 4)
         outer.store(vector, at: udp &+ ESPHeader.headerOctets)
         if whole > payload { outer.dropFirst(textOffset &+ payload).prefix(whole &- payload).clear() }
-        OutboundBurst.emitTrailer(outer, at: textOffset &+ whole, padding: padding, nextHeader: shape.nextHeader)
+        OutboundBurst.emitTrailer(
+            outer.dropFirst(textOffset &+ whole), padding: padding, nextHeader: shape.nextHeader)
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total

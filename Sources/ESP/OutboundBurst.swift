@@ -118,11 +118,13 @@ public struct OutboundBurst: ~Copyable {
         count &+= 1
     }
 
-    /// A packet; traps outside of `count`.
+    /// A packet; traps outside of `count`. In place: whoever wants one field reads one field.
     @inlinable
     public subscript(_ index: Int) -> OutboundPacket {
-        precondition(index >= 0 && index < count)
-        return unsafe packets[index]
+        unsafeAddress {
+            precondition(index >= 0 && index < count)
+            return unsafe UnsafePointer(packets + index)
+        }
     }
 
     /// The header pass: numbers every packet and writes everything but the ciphertext, the ICV and what covers them.
@@ -169,9 +171,10 @@ public struct OutboundBurst: ~Copyable {
 
         let outer = unsafe packet.pointee.buffer.dropFirst(start).prefix(total)
         let nextHeader = unsafe OutboundBurst.emitHeaders(
-            outer, &association.pointee, total: total, sequence: UInt32(truncatingIfNeeded: sequence), vector: vector)
+            outer.prefix(OutboundBurst.headOctets &+ IPv4Header.minimumOctets), &association.pointee, total: total,
+            sequence: UInt32(truncatingIfNeeded: sequence), vector: vector)
         OutboundBurst.emitTrailer(
-            outer, at: OutboundBurst.headOctets &+ length, padding: padding, nextHeader: nextHeader)
+            outer.dropFirst(OutboundBurst.headOctets &+ length), padding: padding, nextHeader: nextHeader)
 
         unsafe packet.pointee.offset = start
         unsafe packet.pointee.length = total
@@ -179,56 +182,52 @@ public struct OutboundBurst: ~Copyable {
             return outer.clearICV(at: OutboundBurst.headOctets &+ textLength)
         }
         unsafe jobs.appendPlain(
-            key: association.pointee.key,
-            text: outer.unsafePointer(at: OutboundBurst.headOctets),
-            length: textLength,
-            associatedData: outer.unsafePointer(at: IPv4Header.minimumOctets),
-            icv: outer.unsafePointer(at: OutboundBurst.headOctets &+ textLength),
+            key: association.pointee.key, esp: outer.dropFirst(IPv4Header.minimumOctets),
             nonce: CryptoJob.nonce(salt: association.pointee.saltWord, iv: vector.bigEndian),
             transform: association.pointee.transform, packet: index)
     }
 
-    /// RFC 4303 2.4: padding is 1, 2, 3, …. Always written whole; what is too much lies where the ICV will come.
+    /// RFC 4303 2.4: padding is 1, 2, 3, …. Writes 0 to 3 octets of it, its length and the next header where `tail`
+    /// begins: in one store, whose last octets lie where the ICV will come.
     @inline(__always)
-    static func emitTrailer(_ outer: PacketBytes, at offset: Int, padding: Int, nextHeader: UInt8) {
-        outer.store(UInt32(0x0102_0300), at: offset)
-        outer.store(UInt16(truncatingIfNeeded: padding) << 8 | UInt16(nextHeader), at: offset &+ padding)
+    static func emitTrailer(_ tail: PacketBytes, padding: Int, nextHeader: UInt8) {
+        let shift = UInt64(truncatingIfNeeded: padding &* 8)
+        let end = UInt64(truncatingIfNeeded: padding) | UInt64(nextHeader) << 8
+        tail.store(word: (0x03_0201 & (1 &<< shift &- 1) | end &<< shift).littleEndian, at: 0)
     }
 
     /// RFC 4301 5.1.2.1: DS field copied, DF copied, ECN copied (RFC 6040 3.2, normal mode), TTL our own. Gives back
-    /// what the inner packet is.
+    /// what the inner packet is. `head` holds the headers and 20 octets of the inner packet: with a length that the
+    /// compiler knows, one check is enough for all of it.
     @inline(__always)
     private static func emitHeaders(
-        _ outer: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32,
+        _ head: PacketBytes, _ association: inout OutboundSecurityAssociation, total: Int, sequence: UInt32,
         vector: UInt64
     ) -> UInt8 {
-        let inner = headOctets
-        let versionAndService = outer.word16(at: inner)
-        var service = versionAndService & UInt16(bigEndian: 0x00ff)
-        var dontFragment = outer.word16(at: inner &+ 6) & UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+        // Little-endian words: the field at the lowest offset is the lowest part. What is copied lies where it goes.
+        let inner = head.word64(at: headOctets)
+        var copied = inner & 0x0040_0000_0000_ff00
         var nextHeader = IPProtocol.ipv4
-        if versionAndService & UInt16(bigEndian: 0xf000) == UInt16(bigEndian: 0x6000) {
+        if inner & 0xf0 == 0x60 {
             // RFC 4301 8.1: nobody but its sender fragments an IPv6 packet.
-            service = UInt16(bigEndian: UInt16(bigEndian: versionAndService) >> 4 & 0x00ff)
-            dontFragment = UInt16(bigEndian: IPv4Header.Fragment.dontFragment)
+            copied = (inner & 0x0f) << 12 | inner >> 4 & 0x0f00 | 0x0040_0000_0000_0000
             nextHeader = IPProtocol.ipv6
         }
-        let length = UInt16(truncatingIfNeeded: total).bigEndian
         let identification = association.identification.bigEndian
         association.identification &+= 1
-        let sum =
-            UInt64(association.headerSum) &+ UInt64(service) &+ UInt64(length) &+ UInt64(identification)
-            &+ UInt64(dontFragment)
-        // Little-endian words: the field at the lowest offset is the lowest part.
         let first =
-            association.header.0 | UInt64(service) | UInt64(length) << 16 | UInt64(identification) << 32
-            | UInt64(dontFragment) << 48
-        let second = association.header.1 | UInt64(~InternetChecksum.fold(sum)) << 16
-        outer.store(word: first, at: 0)
-        outer.store(word: second, at: 8)
-        outer.store(word: association.header.2, at: 16)
-        outer.store(sequence, at: 24)
-        outer.store(vector, at: 28)
+            association.header.0 | copied | UInt64(UInt16(truncatingIfNeeded: total).bigEndian) << 16
+            | UInt64(identification) << 32
+        // Three folds are enough for two words of 32 bits and one of 18.
+        var sum = (first & 0xffff_ffff) &+ first >> 32 &+ UInt64(association.headerSum)
+        sum = sum & 0xffff &+ sum >> 16
+        sum = sum & 0xffff &+ sum >> 16
+        sum = sum & 0xffff &+ sum >> 16
+        head.store(word: first, at: 0)
+        head.store(word: association.header.1 | (sum ^ 0xffff) << 16, at: 8)
+        head.store(word: association.header.2, at: 16)
+        head.store(sequence, at: 24)
+        head.store(vector, at: 28)
         return nextHeader
     }
 }

@@ -28,7 +28,7 @@ public struct OutboundSecurityAssociation: ~Copyable {
     let key: UnsafeMutableRawPointer
     /// First 4 octets of the nonce, as they lie in memory.
     let saltWord: UInt32
-    /// Sum of the constant words of the outer header.
+    /// Sum of the outer header's words behind the first two, without the checksum.
     let headerSum: UInt32
     var identification: UInt16 = 0
     /// Whether its packets take the short way: tunnel mode, IPv4 outside, an ICV of 16 octets, and nothing else.
@@ -91,7 +91,7 @@ public struct OutboundSecurityAssociation: ~Copyable {
         transform = profile.algorithm.transform
         isPlain = profile.isPlainOutbound && local.family == .v4
         header = isPlain ? OutboundSecurityAssociation.plainHeader(spi, local, remote) : (0, 0, 0)
-        let words = [header.0, header.1, header.2 & 0xffff_ffff]
+        let words = [header.1, header.2 & 0xffff_ffff]
         headerSum = words.reduce(0) { $0 + UInt32(InternetChecksum.fold($1)) }
         self.id = UInt32(id)
         self.spi = spi.rawValue

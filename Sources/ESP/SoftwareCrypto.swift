@@ -14,6 +14,8 @@ public struct SoftwareCrypto: ~Copyable {
     private let scratch: UnsafeMutableRawPointer
     private static let scratchOctets = 65536
     private var finished = 0
+    /// From SPI to text in a plain packet.
+    private static let plainFront = ESPHeader.headerOctets + ESPHeader.ivOctets
 
     /// Nil without memory, or on a processor without AES instructions.
     public init?() {
@@ -52,7 +54,8 @@ public struct SoftwareCrypto: ~Copyable {
                 unsafe withUnsafePointer(to: &job.pointee.nonce) { nonce in
                     unsafe cipsecmb_gcm128_encrypt(
                         manager, job.pointee.key, context, job.pointee.text, UInt64(job.pointee.length), nonce,
-                        job.pointee.associatedData, UInt64(ESPHeader.headerOctets), job.pointee.icv, 16)
+                        job.pointee.text - SoftwareCrypto.plainFront, UInt64(ESPHeader.headerOctets),
+                        job.pointee.text + job.pointee.length, 16)
                 }
             } else {
                 unsafe seal(job)
@@ -73,7 +76,7 @@ public struct SoftwareCrypto: ~Copyable {
                 unsafe withUnsafePointer(to: &job.pointee.nonce) { nonce in
                     unsafe cipsecmb_gcm128_decrypt(
                         manager, job.pointee.key, context, job.pointee.text, job.pointee.text,
-                        UInt64(job.pointee.length), nonce, job.pointee.associatedData,
+                        UInt64(job.pointee.length), nonce, job.pointee.text - SoftwareCrypto.plainFront,
                         UInt64(ESPHeader.headerOctets), job.computedICV, 16)
                 }
             } else {

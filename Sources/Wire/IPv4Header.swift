@@ -99,7 +99,7 @@ public struct IPv4Header {
     public var isWellFormed: Bool {
         guard totalLength <= bytes.count else { return false }
         guard bytes.uint8(at: 0) == 0x45 else { return hasWellFormedOptions }
-        return totalLength >= IPv4Header.minimumOctets && InternetChecksum.sumOfMinimalHeader(bytes) == 0xffff
+        return totalLength >= IPv4Header.minimumOctets && InternetChecksum.isIntactMinimalHeader(bytes)
     }
 
     // The rare case, kept out of the callers' loops.
@@ -133,9 +133,10 @@ public struct IPv4Header {
     @inline(__always)
     public func decrementTimeToLive() {
         let old = bytes.uint32(at: Offset.timeToLive)
-        let fields = UInt16(truncatingIfNeeded: old >> 16)
-        let checksum = InternetChecksum.updated(UInt16(truncatingIfNeeded: old), from: fields, to: fields &- 0x0100)
-        bytes.store(UInt32(fields &- 0x0100) << 16 | UInt32(checksum), at: Offset.timeToLive)
+        // Equation 3, whose `~old + new` of the field is always 0xfeff: then there is one carry to fold, not three.
+        let sum = ~old & 0xffff &+ 0xfeff
+        let checksum = ~(sum &+ sum >> 16) & 0xffff
+        bytes.store(old & 0xffff_0000 &- 0x0100_0000 | checksum, at: Offset.timeToLive)
     }
 
     /// Replaces the ECN bits (RFC 3168 section 5), checksum included.

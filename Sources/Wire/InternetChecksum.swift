@@ -18,6 +18,18 @@ public enum InternetChecksum {
         return fold(sum)
     }
 
+    /// Whether the checksum of a 20-octet IPv4 header, which is not all zeros, holds.
+    ///
+    /// Folding keeps the remainder by 0xffff, and all ones is a remainder of 0: for the question alone, a sum in words
+    /// of 64 bits and one multiplication (which is what the compiler makes of the division) take 12 instructions less.
+    @inlinable
+    @inline(__always)
+    public static func isIntactMinimalHeader(_ bytes: PacketBytes) -> Bool {
+        let (both, carry) = bytes.word64(at: 0).addingReportingOverflow(bytes.word64(at: 8))
+        let (sum, secondCarry) = (both &+ (carry ? 1 : 0)).addingReportingOverflow(UInt64(bytes.word32(at: 16)))
+        return (sum &+ (secondCarry ? 1 : 0)) % 0xffff == 0
+    }
+
     /// The sum of all octets as they lie in memory, folded to 16 bits; an odd last octet counts as if a zero followed.
     @inlinable
     @inline(__always)

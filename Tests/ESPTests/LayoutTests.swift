@@ -16,7 +16,9 @@ struct LayoutTests {
     func job() {
         #expect(MemoryLayout<CryptoJob>.offset(of: \.computedICV) == 0)
         #expect(MemoryLayout<CryptoJob>.offset(of: \.nonce) == 16)
-        #expect(MemoryLayout<CryptoJob>.offset(of: \.extendedData) == 32)
+        #expect(MemoryLayout<CryptoJob>.offset(of: \.extendedData) == 64)
+        // Jobs follow each other: then each begins a line.
+        #expect(MemoryLayout<CryptoJob>.stride == 128)
     }
 
     @Test("what a plain packet needs of an SA is in its first two cache lines")

@@ -38,6 +38,14 @@ struct InternetChecksumTests {
             var header = random.octets(20)
             let sum = header.withPacketBytes { InternetChecksum.sumOfMinimalHeader($0) }
             #expect(UInt16(bigEndian: sum) == naiveSum(header), "seed \(seed)")
+            #expect(header.withPacketBytes { InternetChecksum.isIntactMinimalHeader($0) } == (sum == 0xffff))
+            // With the checksum that makes it whole, and with one bit of it wrong.
+            (header[10], header[11]) = (0, 0)
+            let whole = ~naiveSum(header)
+            (header[10], header[11]) = (UInt8(whole >> 8), UInt8(whole & 0xff))
+            #expect(header.withPacketBytes { InternetChecksum.isIntactMinimalHeader($0) }, "seed \(seed)")
+            header[Int.random(in: 0..<20, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+            #expect(!header.withPacketBytes { InternetChecksum.isIntactMinimalHeader($0) }, "seed \(seed)")
         }
     }
 
