@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from vpngw import network as networks
 from vpngw import nic
-from vpngw.network import wait_until
+from vpngw.live import Sites, make_sites
+from vpngw.network import Network, wait_until
 
 
 @cache
@@ -34,3 +36,26 @@ def probe(tmp_path: Path) -> Iterator[Callable[..., nic.Probe]]:
         for run in started:
             run.close()
     wait_until(lambda: nic.HUGEPAGES.read_text() == before, "hugepages given back")
+
+
+@cache
+def _cannot_cable() -> str | None:
+    return networks.missing()
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    """Namespaces that go with the test, for gateways on models."""
+    if reason := _missing() or _cannot_cable():
+        pytest.skip(reason)
+    network = Network(tmp_path)
+    try:
+        yield network
+    finally:
+        network.close()
+
+
+@pytest.fixture
+def sites(network: Network) -> Sites:
+    """Two hosts and two gateways, cabled, not started."""
+    return make_sites(network)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,6 +151,30 @@ def make_one(network: Network) -> One:
     network.host("host", "10.0.1.10/24", "10.0.1.1")
     tunnel = Tunnel("peer", "192.0.2.1", "192.0.2.2", ["10.0.1.0/24"], ["10.0.2.0/24"], 0x1001, 0x2001)
     return One(network, Site("gw", network.directory, ports(1), [tunnel], worker_cores=cores()[-1:]))
+
+
+class Stream:
+    """Numbered datagrams from one host to another; with `largest`, of all sizes up to that, else of 64 octets."""
+
+    def __init__(self, network: Network, sender: str, receiver: str, address: str, port: int, rate: int,
+                 largest: int = 64):
+        self._counted = network.directory / f"counted-{receiver}-{port}.log"
+        self._numbered = network.directory / f"numbered-{sender}-{port}.log"
+        self._counter = network.start(receiver, sys.executable, TRAFFIC, "count", port, log=self._counted)
+        wait_until(lambda: "listening" in self._counted.read_text(), lambda: self._counted.read_text())
+        self._sender = network.start(
+            sender, sys.executable, TRAFFIC, "number", address, port, rate, largest, log=self._numbered)
+
+    def stop(self) -> tuple[int, tuple[int, int, int, int]]:
+        """How many were sent; how many came, and of those that should have come how many were lost, reordered, doubled."""
+        self._sender.terminate()
+        self._sender.wait(10)
+        sent = int(re.search(r"numbered (\d+)", self._numbered.read_text())[1])
+        time.sleep(0.5)  # what is on its way arrives; if it does not, the count is short and the test fails
+        self._counter.terminate()
+        self._counter.wait(10)
+        found = re.search(r"counted (\d+), (\d+) lost, (\d+) reordered, (\d+) doubled", self._counted.read_text())
+        return sent, tuple(map(int, found.groups()))
 
 
 def echo(network: Network, name: str, address: str, first: int, last: int) -> None:

@@ -5,7 +5,8 @@
     traffic.py receive PORT [SECONDS]         one TCP connection, waited for so long; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
-    traffic.py number ADDRESS PORT RATE       numbered UDP datagrams, so many a second, until SIGTERM; "numbered N"
+    traffic.py number ADDRESS PORT RATE [SIZE]  numbered UDP datagrams, so many a second, until SIGTERM, of 64 octets or of all
+                                              sizes up to this; "numbered N"
     traffic.py count PORT                     their other end, until SIGTERM; "counted N, L lost, R reordered, D doubled"
 """
 
@@ -109,7 +110,7 @@ def blast(address: str, count: int) -> None:
 ended: list[int] = []
 
 
-def number(address: str, port: int, rate: int) -> str:
+def number(address: str, port: int, rate: int, largest: int = 64) -> str:
     """In bursts of a hundredth of a second, caught up when this process had to wait, at most ten of them at once."""
     sent, start = 0, time.monotonic()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -118,7 +119,8 @@ def number(address: str, port: int, rate: int) -> str:
             due = min(int((time.monotonic() - start) * rate) + 1 - sent, rate // 10 + 1)
             for _ in range(due):
                 try:
-                    sender.send(struct.pack("!Q", sent) + b"." * 56)
+                    octets = sent * 37 % (largest - 7) if largest > 64 else 56
+                    sender.send(struct.pack("!Q", sent) + b"." * octets)
                 except OSError:  # nobody answers ARP: lost like what is lost on its way
                     pass
                 sent += 1
@@ -160,6 +162,6 @@ if __name__ == "__main__":
     elif action == "blast":
         blast(arguments[0], int(arguments[1]))
     elif action == "number":
-        print(number(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+        print(number(arguments[0], *map(int, arguments[1:])), flush=True)
     elif action == "count":
         print(count(int(arguments[0])), flush=True)
