@@ -1,7 +1,7 @@
 # Debian 12 with a Swift 6.3 toolchain on the PATH is all these need: each installs what it misses, which takes root once.
 
 .DELETE_ON_ERROR:
-.PHONY: help build model demo deb test test-long format lint clean
+.PHONY: help build model demo demo-offload hw-test deb test test-long format lint clean
 
 SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run $(wildcard scripts/*.sh) packaging/postinst packaging/prerm packaging/postrm
@@ -10,6 +10,8 @@ help:
 	@echo 'make build      .build/release/vpn-gw'
 	@echo 'make model      .build/release/ixgbe-model, an 82599 in software to run the gateway on'
 	@echo 'make demo       two gateways, two hosts, traffic through a tunnel, and what crossed the wire'
+	@echo 'make demo-offload  the same on NICs in software that encrypt; WIRE=FILE.pcap keeps the wire'
+	@echo 'make hw-test    on real NICs: PORTS="0000:03:00.0 0000:03:00.1", docs/HARDWARE.md'
 	@echo 'make deb        .build/deb/vpn-gw_VERSION_amd64.deb, checked by lintian'
 	@echo 'make test       every test that needs no special machine'
 	@echo 'make test-long  the slow ones as well'
@@ -29,6 +31,13 @@ model:
 demo: build
 	@scripts/dependencies.sh demo
 	@scripts/demo.sh
+
+demo-offload: build model
+	@scripts/dependencies.sh demo
+	@scripts/demo.sh --offload
+
+hw-test: build
+	@scripts/hw-test.sh $(PORTS)
 
 deb:
 	@scripts/deb.sh

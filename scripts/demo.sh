@@ -4,10 +4,18 @@
 #   host-a ---- lan [gw-a] wan ==== ESP ==== wan [gw-b] lan ---- host-b
 #
 # Leaves nothing behind. Where namespaces are not permitted, the same is shown with capture files.
+#
+# With --offload each gateway's ports are those of a NIC in software (docs/IXGBE-MODEL.md) under DPDK's own driver, and the NICs
+# encrypt and decrypt. WIRE=FILE keeps what crossed the wire.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+offload=false
+[[ ${1:-} != --offload ]] || offload=true
+wire=${WIRE:-}
+
 gateway=${VPN_GW:-.build/release/vpn-gw}
+model=${IXGBE_MODEL:-.build/release/ixgbe-model}
 seconds=4 # of iperf3 each way
 work=$(mktemp -d)
 tag=vpn-gw-$$ # of the namespaces' names
@@ -51,10 +59,15 @@ new_key() { echo "0x$(head -c 20 /dev/urandom | od -An -v -tx1 | tr -d ' \n')"; 
 # site NAME HERE THERE CORE OUTBOUND_KEY INBOUND_KEY: the site file of gateway number HERE.
 site() {
     local name=$1 here=$2 there=$3 core=$4
+    # A ring of 4096 frames takes what a TCP sender bursts; the default's 512 lose some of it. The wan port goes through the
+    # interface's queue, so that a capture there sees both directions.
+    local lan="net_af_packet0,iface=lan,framecnt=4096" wan="net_af_packet1,iface=wan,framecnt=4096,qdisc_bypass=0"
+    if $offload; then lan=0000:81:00.0 wan=0000:81:00.1; fi
     (umask 077 && cat >"$work/$name.toml") <<TOML
 [gateway]
 name = "$name"
 state_directory = "$work/$name-state"
+control_socket = "$work/$name.sock"
 
 [dpdk]
 worker_cores = [$core]
@@ -63,15 +76,13 @@ huge_pages = $huge_pages
 [[port]]
 name = "lan"
 role = "protected"
-# A ring of 4096 frames takes what a TCP sender bursts; the default's 512 lose some of it.
-device = "net_af_packet0,iface=lan,framecnt=4096"
+device = "$lan"
 addresses = ["10.0.$here.1/24"]
 
 [[port]]
 name = "wan"
 role = "unprotected"
-# Through the interface's queue, so that a capture there sees both directions.
-device = "net_af_packet1,iface=wan,framecnt=4096,qdisc_bypass=0"
+device = "$wan"
 addresses = ["192.0.2.$here/24"]
 
 [[tunnel]]
@@ -80,6 +91,7 @@ local_address = "192.0.2.$here"
 remote_address = "192.0.2.$there"
 local_subnets = ["10.0.$here.0/24"]
 remote_subnets = ["10.0.$there.0/24"]
+offload = "$($offload && echo required || echo off)"
 
 [tunnel.outbound]
 spi = 0x${here}001
@@ -158,6 +170,28 @@ start() {
     last_pid=$!
 }
 
+# start_gateway NAME NUMBER: with --offload on a NIC of its own, whose ports are cabled to the namespace's interfaces. The model looks
+# at every frame that leaves its port 1, and ends with 76 when one should have been ESP.
+start_gateway() {
+    local run=("$gateway" --config "$work/$1.toml")
+    if $offload; then
+        run=("$model" run --serial "$2" --wire 0=packet:lan --wire 1=packet:wan --protect 1 --report "$work/$1.json" -- "${run[@]}")
+    fi
+    start "$1" "$1" "${run[@]}"
+}
+
+# show_offload NAME: where the SAs of a gateway are.
+show_offload() {
+    echo "    $1"
+    inside "$1" "$gateway" show offload --socket "$work/$1.sock" | indent | indent
+}
+
+# show_nic NAME: what the NIC's wan port did, by its own count.
+show_nic() {
+    grep -o '"device":"0000:81:00.1".*' "$work/$1.json" | grep -oE '"(encrypted|decrypted|decrypt_failed|clear_text|left_unencrypted|empty_key)":[0-9]+' |
+        awk -F'[":]+' -v name="$1" '{ printf "%s%s %s", NR == 1 ? "    " name ": " : ", ", $2, $3 } END { print "" }'
+}
+
 inside() { ip netns exec "$tag-$1" "${@:2}"; }
 
 iperf() {
@@ -170,7 +204,7 @@ iperf() {
 
 live() {
     make_network
-    huge_pages=false
+    huge_pages=$offload
     local free
     free=$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 2>/dev/null || echo 0)
     ((free >= 256)) && huge_pages=true
@@ -185,12 +219,12 @@ live() {
     local others=$last_pid a b
     wait_for 10 "tcpdump" grep -q 'listening on' "$work/capture.log"
     wait_for 10 "tcpdump" grep -q 'listening on' "$work/others.log"
-    start gw-a gw-a "$gateway" --config "$work/gw-a.toml"
+    start_gateway gw-a 1
     a=$last_pid
-    start gw-b gw-b "$gateway" --config "$work/gw-b.toml"
+    start_gateway gw-b 2
     b=$last_pid
-    wait_for 20 "gw-a" grep -q ' runs: ' "$work/gw-a.log"
-    wait_for 20 "gw-b" grep -q ' runs: ' "$work/gw-b.log"
+    wait_for 60 "gw-a" grep -q ' runs: ' "$work/gw-a.log"
+    wait_for 60 "gw-b" grep -q ' runs: ' "$work/gw-b.log"
     sed -n 's/.*\(gateway gw-.* runs: \)/\1/p' "$work"/gw-?.log | indent
 
     title "ping from host-a to host-b"
@@ -206,6 +240,11 @@ live() {
     iperf 'host-a to host-b'
     iperf 'host-b to host-a' -R
 
+    if $offload; then
+        title "Who encrypts"
+        show_offload gw-a
+        show_offload gw-b
+    fi
     title "What crossed the wire, the first frames"
     show_wire "$work/wan.pcap"
     title "The same with the keys"
@@ -222,8 +261,14 @@ live() {
     local name
     for name in gw-a gw-b; do
         echo "    $name"
-        sed -n '/ received /,$ s/^.*\[Gateway\] /      /p' "$work/$name.log"
+        sed -n '/ received /,$ s/^.* vpn-gw: /      /p' "$work/$name.log"
     done
+    if $offload; then
+        title "What the NICs did (each tested its engine with one packet out and two in before it started)"
+        show_nic gw-a
+        show_nic gw-b
+    fi
+    if [[ -n $wire ]]; then cp "$work/wan.pcap" "$wire" && echo && echo "the wire: $wire"; fi
 }
 
 by_capture_files() {

@@ -37,6 +37,9 @@ public struct Failure: Sendable {
         case let error as ControlClientError:
             message = "\(error)"
             exitCode = error.exitCode
+        case let error as PortUnknown:
+            message = "\(error)"
+            exitCode = .usage
         case let error as PeerExport.Refusal:
             message = error.description
             exitCode = .configuration

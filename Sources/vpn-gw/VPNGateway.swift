@@ -7,7 +7,8 @@ struct VPNGateway: AsyncParsableCommand {
         commandName: "vpn-gw",
         abstract: "A userspace IPsec gateway over DPDK.", version: SoftwareVersion.text,
         subcommands: [
-            Run.self, Check.self, ShowCommand.self, SACommand.self, ReloadCommand.self, OffloadCommand.self,
+            Run.self, Check.self, ShowCommand.self, SACommand.self, ReloadCommand.self, CapsCommand.self,
+            OffloadCommand.self,
             RestartPortCommand.self, Pcap.self,
             BenchCommand.self, Keygen.self, StateCommand.self, DoctorCommand.self, ExportCommand.self,
             ManualCommand.self,

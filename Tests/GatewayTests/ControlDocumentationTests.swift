@@ -108,13 +108,18 @@ private enum Sample {
     static let offload = ControlView.Offload(
         tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w",
         port: "wan", offloadedPackets: 1, fallbackPackets: ["a-value": 1])
+    static let capability = ControlView.Capability(
+        port: "wan", driver: "a", direction: .outbound, mode: "tunnel", algorithms: ["a"],
+        extendedSequenceNumbers: false, udpEncapsulation: false, replayWindowPackets: 0, slots: 1, isUsable: false,
+        why: "w")
     static let neighbor = ControlView.Neighbor(
         port: "wan", family: "ipv4", address: "a", mac: "m", state: "static", ageSeconds: 1)
     static let route = ControlView.Route(family: "ipv4", destination: "a", via: "b", port: "wan", kind: "static")
 
-    static let rows: [any Sendable] = [association, policy, port, worker, offload, neighbor, route]
+    static let rows: [any Sendable] = [association, policy, port, worker, offload, capability, neighbor, route]
     static let views: [ControlView] = [
         .sa([association]), .spd([policy]), .ports([port]), .workers([worker]), .offload([offload]),
+        .caps([capability]),
         .drops([.replayed: 1]), .neighbors([neighbor]), .routes([route]), .report(ControlMetricsTests.report),
     ]
 }

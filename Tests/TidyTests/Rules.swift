@@ -80,6 +80,7 @@ enum Rules {
         "DataPlane/RouteTable.swift": "owns rte_fib by address",
         "DataPlane/TableCell.swift": "the address by which workers find tables that the cell keeps",
         "DataPlane/RoutePlan.swift": "makes rte_fib's table",
+        "DataPlane/Offload/EngineSurvey.swift": "asks DPDK for a port's engine and driver",
         "DataPlane/Offload/EngineSelfTest.swift": "asks DPDK for the device's word on a buffer",
         "DataPlane/Offload/OffloadKeeper.swift": "says what it asserts of threads: one at a time",
         "DataPlane/Offload/SecurityCapability.swift": "C structs of what a driver offers",

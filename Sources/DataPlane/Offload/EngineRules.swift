@@ -1,3 +1,5 @@
+import IPsec
+
 /// What a driver's inline IPsec forces on who uses it, beyond what its capabilities say. Each rule keeps clear text off
 /// the wire, or one SA's packets from another's key.
 ///
@@ -24,6 +26,11 @@ public struct EngineRules: Equatable, Sendable {
         // SA (`union ixgbe_tx_offload`): SA 256 would be sent under the key of SA 0.
         outboundSlots: 256, inboundSlots: 1024, addresses: 128, removalDisarms: true, removesBySPI: true,
         startForgets: true)
+
+    /// SAs that the gateway gives it in a direction: one place is needed to switch the direction on again.
+    func usableSlots(_ direction: Direction) -> Int {
+        (direction == .outbound ? outboundSlots : inboundSlots) - (removalDisarms ? 1 : 0)
+    }
 
     /// The rules for a driver of the DPDK that runs; nil for one that nobody has looked at.
     public static func of(driver: String, version: String) -> EngineRules? {

@@ -62,19 +62,15 @@ final class SecurityEngine: @unchecked Sendable {
 
     /// The engine of a port that is not started yet; nil where its driver has none, or is not known.
     init?(port: UInt16) {
-        var receives = false, sends = false, name = [CChar](repeating: 0, count: 64)
-        unsafe cdpdk_security_offloads(port, &receives, &sends)
-        unsafe cdpdk_port_driver(port, &name, UInt32(name.count))
-        let driver = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        guard receives && sends, let context = unsafe cdpdk_security_context(port),
-            let rules = EngineRules.of(driver: driver, version: DPDKVersion.text),
+        let survey = EngineSurvey(port: port)
+        guard survey.isUsable, let rules = survey.rules, let context = unsafe cdpdk_security_context(port),
             let pool = unsafe try? SessionPool(context, count: rules.outboundSlots + rules.inboundSlots + 2)
         else { return nil }
         self.port = port
         unsafe self.context = unsafe context
         self.rules = rules
         self.pool = pool
-        unsafe capabilities = SecurityCapability.of(context)
+        capabilities = survey.capabilities
     }
 
     /// Whether it does what this gateway needs of it in a mode and direction.
@@ -82,10 +78,8 @@ final class SecurityEngine: @unchecked Sendable {
         capabilities.contains { $0.isUsable && $0.mode == mode && $0.direction == direction }
     }
 
-    /// SAs that it may be given in a direction: one place is the sentinel's.
-    func slots(_ direction: Direction) -> Int {
-        (direction == .outbound ? rules.outboundSlots : rules.inboundSlots) - (rules.removalDisarms ? 1 : 0)
-    }
+    /// SAs that it may be given in a direction.
+    func slots(_ direction: Direction) -> Int { rules.usableSlots(direction) }
 
     /// Gives the device an SA of AES-128-GCM with an ICV of 16 octets; nil when the driver does not take it.
     func install(

@@ -203,7 +203,7 @@ extension ControlView {
         case .offload(let rows): return cut(rows, ControlView.offload)
         case .neighbors(let rows): return cut(rows, ControlView.neighbors)
         case .routes(let rows): return cut(rows, ControlView.routes)
-        case .ports, .workers, .drops, .report: return Page(view: self)
+        case .ports, .workers, .caps, .drops, .report: return Page(view: self)
         }
     }
 }

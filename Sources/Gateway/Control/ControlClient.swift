@@ -34,6 +34,11 @@ public struct ControlClient: Sendable {
         return String(decoding: data, as: UTF8.self) + "\n"
     }
 
+    /// What the drivers of its ports offer, or of one port. Throws `PortUnknown` besides.
+    public func capabilities(port: String?, json: Bool) throws -> String {
+        try ControlTable.text(.caps, try view(.caps), port: port, json: json)
+    }
+
     /// All pages of a subject in one object.
     private func view(_ subject: ControlSubject) throws(ControlClientError) -> [String: Any] {
         var whole: [String: Any] = [:], rows: [String: [Any]] = [:], offset = 0

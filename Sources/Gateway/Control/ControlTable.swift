@@ -52,7 +52,13 @@ enum ControlTable {
         case .offload:
             [
                 text("TUNNEL", "tunnel"), text("DIRECTION", "direction"), text("SPI", "spi"), text("WANTED", "wanted"),
-                text("PATH", "path"), text("WHY", "why"),
+                text("PATH", "path"), number("OFFLOADED", "offloaded_packets"), text("WHY", "why"),
+            ]
+        case .caps:
+            [
+                text("PORT", "port"), text("DRIVER", "driver"), text("DIRECTION", "direction"), text("MODE", "mode"),
+                text("ALGORITHMS", "algorithms"), number("SAS", "slots"), text("USED FOR", "use"),
+                text("WHY NOT", "why"),
             ]
         case .drops: [text("REASON", "reason"), number("PACKETS", "packets"), text("MEANING", "help")]
         case .neighbors:
@@ -64,6 +70,26 @@ enum ControlTable {
             [text("DESTINATION", "destination"), text("VIA", "via"), text("PORT", "port"), text("KIND", "kind")]
         case .report: [text("COUNTER", "counter"), number("PACKETS", "packets")]
         }
+    }
+
+    /// A view as `vpn-gw show` prints it, of one port where one is named. Throws `PortUnknown`.
+    static func text(_ subject: ControlSubject, of view: ControlView, port: String?, json: Bool) throws -> String {
+        let object = try JSONSerialization.jsonObject(with: Data(ControlAnswer(.ok, json: view).body))
+        return try text(subject, object as? [String: Any] ?? [:], port: port, json: json)
+    }
+
+    /// The same of an answer.
+    static func text(_ subject: ControlSubject, _ object: [String: Any], port: String?, json: Bool) throws -> String {
+        var object = object
+        if let port, let rows = object[subject.rawValue] as? [[String: Any]] {
+            let names = rows.compactMap { $0["port"] as? String }
+            guard names.contains(port) else { throw PortUnknown(name: port, ports: names) }
+            object[subject.rawValue] = rows.filter { $0["port"] as? String == port }
+        }
+        guard json else { return text(subject, object) }
+        let data = try JSONSerialization.data(
+            withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
+        return String(decoding: data, as: UTF8.self) + "\n"
     }
 
     /// A line of titles and one for each row.
@@ -88,6 +114,10 @@ enum ControlTable {
         case .sa: return list("sas")
         case .spd: return list("policies")
         case .workers, .offload, .neighbors, .routes: return list(subject.rawValue)
+        case .caps:
+            return list("caps").map { row in
+                row.merging(["use": row["is_usable"] as? Bool == true ? "offload" : "nothing"]) { $1 }
+            }
         case .ports:
             let ports = object["ports"] as? [String: [String: Any]] ?? [:]
             return ports.sorted { $0.key < $1.key }.map(\.value)

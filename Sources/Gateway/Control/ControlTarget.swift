@@ -25,7 +25,7 @@ public protocol ControlTarget: Sendable {
 
 /// What can be looked at: the last part of `/v1/sa`, and the word after `vpn-gw show`.
 public enum ControlSubject: String, Sendable, CaseIterable {
-    case sa, spd, ports, workers, offload, drops, neighbors, routes, report
+    case sa, spd, ports, workers, offload, caps, drops, neighbors, routes, report
 }
 
 /// Who asks, as the kernel knows it: the credentials of the process that connected.

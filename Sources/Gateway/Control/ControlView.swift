@@ -15,6 +15,8 @@ public enum ControlView: Sendable {
     case workers([Worker])
     /// "offload".
     case offload([Offload])
+    /// In the order of ports; "caps".
+    case caps([Capability])
     /// Packets by reason; reasons that never occurred are left out. "drops", and "help" with a line for each.
     case drops([DropReason: UInt64])
     /// "neighbors".
@@ -27,7 +29,7 @@ public enum ControlView: Sendable {
 
 extension ControlView: Encodable {
     private enum CodingKeys: String, CodingKey {
-        case sas, policies, ports, workers, offload, drops, help, neighbors, routes
+        case sas, policies, ports, workers, offload, caps, drops, help, neighbors, routes
     }
 
     /// For a JSON encoder that turns names to snake case.
@@ -42,6 +44,7 @@ extension ControlView: Encodable {
             try container.encode(named, forKey: .ports)
         case .workers(let rows): try container.encode(rows, forKey: .workers)
         case .offload(let rows): try container.encode(rows, forKey: .offload)
+        case .caps(let rows): try container.encode(rows, forKey: .caps)
         case .drops(let counts):
             let seen = counts.filter { $0.value > 0 }
             let drops = Dictionary(uniqueKeysWithValues: seen.map { ($0.key.name, $0.value) })

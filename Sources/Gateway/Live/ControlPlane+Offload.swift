@@ -105,6 +105,15 @@ extension ControlPlane {
             ])
     }
 
+    /// What the drivers of the ports offer.
+    func capabilities() throws -> [ControlView.Capability] {
+        try site.topology.ports.enumerated().flatMap { index, port in
+            ControlView.Capability.rows(port.name, try EngineSurvey.of(port)) { direction in
+                data.ports[index].hasEngine ? data.offload.hindrance(port: index, direction) : nil
+            }
+        }
+    }
+
     /// Where each SA's cryptography is done, and why there.
     var offloadRows: [ControlView.Offload] {
         let wishes = book.wishes(site.topology, ways: data.group.tables.ways, overrides: offloadOverrides)

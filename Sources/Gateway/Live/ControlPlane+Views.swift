@@ -11,6 +11,7 @@ extension ControlPlane {
         case .ports: .ports(ports)
         case .workers: .workers(workers)
         case .offload: .offload(offloadRows)
+        case .caps: .caps(try capabilities())
         case .drops: .drops(data.group.counts.drops)
         case .neighbors: .neighbors(await neighbors())
         case .routes: .routes(routes)
