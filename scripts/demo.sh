@@ -175,7 +175,7 @@ start() {
 start_gateway() {
     local run=("$gateway" --config "$work/$1.toml")
     if $offload; then
-        run=("$model" run --serial "$2" --wire 0=packet:lan --wire 1=packet:wan --protect 1 --report "$work/$1.json" -- "${run[@]}")
+        run=("$model" run --serial "$2" --wire "0=packet:lan" --wire "1=packet:wan" --protect 1 --report "$work/$1.json" -- "${run[@]}")
     fi
     start "$1" "$1" "${run[@]}"
 }
