@@ -79,16 +79,23 @@ public struct IPAddress: Hashable, Sendable {
     }
 
     private static func readIPv4(_ text: some StringProtocol) -> UInt32? {
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 4 else { return nil }
-        var value: UInt32 = 0
-        for part in parts {
-            guard !part.isEmpty, part.allSatisfy({ $0.isASCII && $0.isNumber }), part == "0" || part.first != "0",
-                let octet = UInt8(part)
-            else { return nil }
-            value = value << 8 | UInt32(octet)
+        var value: UInt32 = 0, part: UInt32 = 0, parts = 1, digits = 0
+        for octet in text.utf8 {
+            switch octet {
+            case UInt8(ascii: "."):
+                guard digits > 0, parts < 4 else { return nil }
+                value = value << 8 | part
+                (part, parts, digits) = (0, parts + 1, 0)
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                guard digits == 0 || part > 0 else { return nil }
+                part = part * 10 + UInt32(octet - UInt8(ascii: "0"))
+                digits += 1
+                guard part <= 255 else { return nil }
+            default: return nil
+            }
         }
-        return value
+        guard digits > 0, parts == 4 else { return nil }
+        return value << 8 | part
     }
 
     /// Eight groups of up to four hexadecimal digits; once, two colons stand for as many zero groups as are missing;

@@ -70,14 +70,14 @@ public struct IPInterfaceAddress: Hashable, Sendable {
 
     /// Reads "10.0.1.1/24". Without a slash it is a block of one address, or nil unless `allowsAddressAlone`.
     public init?(_ text: some StringProtocol, allowsAddressAlone: Bool = false) {
-        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let address = IPAddress(parts[0]) else { return nil }
+        let slash = text.utf8.firstIndex(of: UInt8(ascii: "/"))
+        guard let address = IPAddress(text[..<(slash ?? text.endIndex)]) else { return nil }
         var length = allowsAddressAlone ? address.family.bits : nil
-        if parts.count == 2 {
-            guard parts[1].allSatisfy({ $0.isASCII && $0.isNumber }), parts[1] == "0" || parts[1].first != "0" else {
-                return nil
-            }
-            length = Int(parts[1])
+        if let slash {
+            let digits = text.utf8[slash...].dropFirst()
+            let isPlain = digits.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            guard isPlain, digits.count == 1 || digits.first != UInt8(ascii: "0") else { return nil }
+            length = Int(text[slash...].dropFirst())
         }
         guard let length, (0...address.family.bits).contains(length) else { return nil }
         self.init(address: address, length: length)

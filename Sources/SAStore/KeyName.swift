@@ -23,12 +23,15 @@ struct KeyName: Hashable, Comparable {
 
     /// The fingerprint again.
     var text: String {
-        var text = ""
+        var digits: [UInt8] = []
+        digits.reserveCapacity(64)
         for index in words.indices {
-            let digits = String(words[index], radix: 16)
-            text += String(repeating: "0", count: 16 - digits.utf8.count) + digits
+            for shift in stride(from: UInt64(60), through: 0, by: -4) {
+                let digit = UInt8(truncatingIfNeeded: words[index] >> shift & 15)
+                digits.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+            }
         }
-        return text
+        return String(decoding: digits, as: UTF8.self)
     }
 
     static func == (left: KeyName, right: KeyName) -> Bool {

@@ -94,6 +94,28 @@ public final class StateStore: Sendable {
         }
     }
 
+    /// What `open` returns, and nothing is written: an SA that has no record gets it with the first round that names
+    /// it.
+    ///
+    /// Throws `.usedKeys` as `open` does.
+    public func records(of sas: [SAIdentity], now: Int64) throws(StoreError) -> [SARecord] {
+        do {
+            return try records.withLock { records in
+                try StateStore.refuseBurned(sas.lazy.map(\.key), records)
+                var changes = StoredRecords.Changes()
+                return sas.map { records.record(of: $0, now: now, &changes) }
+            }
+        } catch {
+            throw StoreError(error, path: path)
+        }
+    }
+
+    private static func refuseBurned(_ keys: some Sequence<KeyName>, _ records: StoredRecords) throws(StoreError) {
+        guard !records.burned.isEmpty else { return }
+        let refused = records.burned.intersection(keys)
+        guard refused.isEmpty else { throw .usedKeys(fingerprints: refused.sorted().map(\.text)) }
+    }
+
     /// Puts a round on disk, all in one transaction and with one wait. The result has an entry for each of its
     /// reservations, in their order; numbers are used from the first through the last, inclusive.
     ///
@@ -142,10 +164,7 @@ public final class StateStore: Sendable {
     ) throws(StoreError) -> Result {
         do {
             return try records.withLock { records in
-                if !records.burned.isEmpty {
-                    let refused = records.burned.intersection(keys)
-                    guard refused.isEmpty else { throw StoreError.usedKeys(fingerprints: refused.sorted().map(\.text)) }
-                }
+                try StateStore.refuseBurned(keys, records)
                 try keysSeen.withLock { try $0.add(keys) }
                 // No more rows than keys are named; a round for many SAs names each at least once.
                 var changes = StoredRecords.Changes(associations: keys.count, vectors: keys.count)

@@ -186,14 +186,18 @@ struct AssociationKeeperTests {
         #expect(pair.inboundUsage.packets == 60)
     }
 
-    @Test("a thousand pairs and more are installed in batches, and each has its numbers")
+    @Test("all pairs of a start are one commit, those of later have one a batch, and each pair has its numbers")
     func batches() throws {
         let rig = try KeeperRig(), commits = rig.store.written.commits
-        let pairs = try rig.keeper.install((0..<5000).map { TestChildren.request($0) }, now: rig.now)
-        #expect(rig.store.written.commits - commits == 6)
+        var pairs = try rig.keeper.install((0..<3000).map { TestChildren.request($0) }, now: rig.now)
+        #expect(rig.store.written.commits - commits == 1)
+        pairs += try rig.keeper.install((3000..<5000).map { TestChildren.request($0) }, now: rig.now)
+        #expect(rig.store.written.commits - commits == 2)
+        pairs += try rig.keeper.install((5000..<7100).map { TestChildren.request($0) }, now: rig.now)
+        #expect(rig.store.written.commits - commits == 4)
         let records = Dictionary(
             uniqueKeysWithValues: try StateStore.inspect(directory: rig.path).map { ($0.identity, $0) })
-        #expect(records.count == 10_000)
+        #expect(records.count == 14_200)
         for (number, pair) in pairs.enumerated() {
             let request = TestChildren.request(number)
             guard pair.sameness == request.sameness, records[pair.sameness.outbound]?.sequenceReserved == Self.block,

@@ -93,7 +93,9 @@ struct TunnelBook: Sendable {
             let previous = before[tunnel.name]
             let asked = tunnel.children.map { PairRequest(tunnel, $0, owner: 0) }
             // Who owns an SA owns it for its life; so a tunnel that is renamed stays where its SAs are.
-            let owner = previous?.owner ?? asked.lazy.compactMap { known[$0.sameness]?.pair?.owner }.first
+            let owner =
+                previous?.owner
+                ?? (known.isEmpty ? nil : asked.lazy.compactMap { known[$0.sameness]?.pair?.owner }.first)
             var entry = Entry(
                 name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [],
                 remote: tunnel.remoteAddress)
@@ -108,7 +110,9 @@ struct TunnelBook: Sendable {
             for (index, description) in tunnel.children.enumerated() {
                 var request = asked[index]
                 request.owner = entry.owner
-                let kept = known[request.sameness].flatMap { $0.pair?.owner == entry.owner ? $0 : nil }
+                let kept =
+                    known.isEmpty
+                    ? nil : known[request.sameness].flatMap { $0.pair?.owner == entry.owner ? $0 : nil }
                 var child = Child(
                     description: description, origin: .file, isFirst: index == 0 && kept?.isFirst ?? true)
                 child.activated = kept?.activated

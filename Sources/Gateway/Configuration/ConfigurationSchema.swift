@@ -74,24 +74,24 @@ struct ConfigurationKey: Sendable {
     }
 
     /// Whether a value of the right type can be what it is; says why not.
-    func judge(_ value: ConfigurationValue, at path: String, _ problems: ProblemList) -> Bool {
+    func judge(_ value: ConfigurationValue, at path: @autoclosure () -> String, _ problems: ProblemList) -> Bool {
         switch (kind, value) {
         case (.integer(let range), .integer(let number)) where !range.contains(number):
             problems.error(
-                path, "\(number) is out of range", hint: "\(range.lowerBound) to \(range.upperBound): \(help)")
+                path(), "\(number) is out of range", hint: "\(range.lowerBound) to \(range.upperBound): \(help)")
             return false
         case (.dateTime, .dateTime(let seconds)) where !CalendarTime.range.contains(seconds):
             problems.error(
-                path, "is \(seconds < 0 ? "before 1970" : "after 9999") in UTC", hint: "\(example) (\(help))")
+                path(), "is \(seconds < 0 ? "before 1970" : "after 9999") in UTC", hint: "\(example) (\(help))")
             return false
         case (.choice(let choices), .string(let text)) where !choices.contains(text):
             let near = nearest(to: text, among: choices).map { "did you mean \"\($0)\"?" }
             problems.error(
-                path, "\"\(text)\" is none of \(choices.map { "\"\($0)\"" }.joined(separator: ", "))",
+                path(), "\"\(text)\" is none of \(choices.map { "\"\($0)\"" }.joined(separator: ", "))",
                 hint: near ?? "\(example) (\(help))")
             return false
         case (.string, .string(let text)) where text.isEmpty:
-            problems.error(path, "is empty", hint: "\(example) (\(help))")
+            problems.error(path(), "is empty", hint: "\(example) (\(help))")
             return false
         default: return true
         }
@@ -101,8 +101,15 @@ struct ConfigurationKey: Sendable {
 /// The keys that a table may have.
 struct ConfigurationSchema: Sendable {
     let keys: [ConfigurationKey]
+    private let keysByName: [String: ConfigurationKey]
 
-    init(_ keys: [ConfigurationKey]) { self.keys = keys }
+    init(_ keys: [ConfigurationKey]) {
+        self.keys = keys
+        keysByName = Dictionary(keys.map { ($0.name, $0) }) { first, _ in first }
+    }
+
+    /// The key of that name.
+    func key(_ name: String) -> ConfigurationKey? { keysByName[name] }
 
     /// What somebody may have meant who wrote `name`: a key of this table that is spelled nearly so, or a key of that
     /// name in another table.

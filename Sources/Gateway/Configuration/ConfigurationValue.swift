@@ -126,9 +126,8 @@ struct ConfigurationTable {
     init(_ entries: [String: ConfigurationValue], path: String, schema: ConfigurationSchema, _ problems: ProblemList) {
         self.path = path
         values = [:]
-        let known = Dictionary(schema.keys.map { ($0.name, $0) }) { first, _ in first }
         for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
-            guard let key = known[name] else {
+            guard let key = schema.key(name) else {
                 problems.error(
                     self.path(name), "unknown key", hint: schema.hint(forUnknown: name, at: path))
                 continue
@@ -142,7 +141,8 @@ struct ConfigurationTable {
     }
 
     private mutating func take(_ value: ConfigurationValue, _ key: ConfigurationKey, _ problems: ProblemList) {
-        let path = self.path(key.name)
+        // Most values are as they should be, and nobody asks for their paths.
+        lazy var path = self.path(key.name)
         switch (key.kind, value) {
         case (.table(let schema), .table(let entries)):
             subtables[key.name] = [ConfigurationTable(entries, path: path, schema: schema, problems)]

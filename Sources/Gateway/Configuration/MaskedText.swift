@@ -18,7 +18,7 @@ final class MaskedText {
     /// Octets that keys have, of all algorithms.
     static let keySizes = Set(Algorithm.all.map(\.keyMaterialOctets))
     private static let mostOctets = keySizes.max() ?? 0
-    private static let mark: Character = "\u{e000}"
+    private static let mark = "\u{e000}"
 
     /// Takes the octets of a file, which the caller wipes.
     init(_ octets: [UInt8]) {
@@ -69,8 +69,10 @@ final class MaskedText {
     func keyOctets(_ value: String) -> Int? { range(value)?.count }
 
     private func range(_ value: String) -> Range<Int>? {
-        guard value.count >= 3, value.first == MaskedText.mark, value.last == MaskedText.mark,
-            let number = Int(value.dropFirst().dropLast()), ranges.indices.contains(number)
+        let mark = MaskedText.mark.utf8, octets = value.utf8
+        guard octets.count > 2 * mark.count, octets.starts(with: mark), octets.suffix(mark.count).elementsEqual(mark),
+            let number = Int(Substring(octets.dropFirst(mark.count).dropLast(mark.count))),
+            ranges.indices.contains(number)
         else { return nil }
         return ranges[number]
     }
@@ -136,6 +138,11 @@ final class MaskedText {
     }
 
     private static func digit(_ octet: UInt8) -> UInt8? {
-        UInt8(exactly: Character(UnicodeScalar(octet)).hexDigitValue ?? 256)
+        switch octet {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): octet - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): octet - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): octet - UInt8(ascii: "A") + 10
+        default: nil
+        }
     }
 }

@@ -39,8 +39,11 @@ final class AssociationKeeper: AssociationInstaller {
     func install(_ requests: [PairRequest], now: Int64) throws -> [AssociationPair] {
         var pairs: [AssociationPair] = []
         do {
-            for first in stride(from: 0, to: requests.count, by: AssociationKeeper.installBatch) {
-                let batch = Array(requests[first..<min(requests.count, first + AssociationKeeper.installBatch)])
+            // Where nobody waits, all of them are one: each commit writes pages that the next would write again.
+            let isFirst = state.withLock { $0.outbound.isEmpty && $0.suspendedOutbound.isEmpty }
+            let size = isFirst ? max(1, requests.count) : AssociationKeeper.installBatch
+            for first in stride(from: 0, to: requests.count, by: size) {
+                let batch = Array(requests[first..<min(requests.count, first + size)])
                 pairs += try turn.withLock { _ in try installBatch(batch, now) }
             }
         } catch {
@@ -61,7 +64,8 @@ final class AssociationKeeper: AssociationInstaller {
             round.usage = before
             _ = try store.commit(round, now: now)
         }
-        let records = try store.open(identities, now: now)
+        // They are on disk with what is granted, and not before.
+        let records = try store.records(of: identities, now: now)
         var pairs: [AssociationPair] = []
         for (index, request) in requests.enumerated() {
             let outbound = try arena.makeOutbound(

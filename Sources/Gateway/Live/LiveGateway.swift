@@ -12,7 +12,12 @@ import ServiceLifecycle
 import UnixSignals
 
 /// A gateway on this machine's devices.
-public struct LiveGateway: Service {
+///
+/// Whoever runs a service prints it: without words of its own that would be the whole site, of any size.
+public struct LiveGateway: Service, CustomStringConvertible {
+    /// "gateway site-a".
+    public var description: String { "gateway \(site.gateway.name)" }
+
     private let site: Site
     private let sitePath: String
     private let reportPath: String?
