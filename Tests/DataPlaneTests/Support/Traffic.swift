@@ -160,7 +160,7 @@ struct Traffic {
 
     static func bears(_ frame: [UInt8], _ mark: [UInt8]) -> Bool { place(of: mark, in: frame) != nil }
 
-    private static func place(of mark: [UInt8], in frame: [UInt8]) -> Int? {
+    static func place(of mark: [UInt8], in frame: [UInt8]) -> Int? {
         guard frame.count >= mark.count else { return nil }
         return (0...frame.count - mark.count).first {
             frame[$0] == mark[0] && frame[$0..<$0 + mark.count].elementsEqual(mark)
