@@ -1,11 +1,13 @@
 import CDPDK
 import Wire
 
-/// One packet while a worker looks at it. Its buffer holds exactly the packet: no Ethernet header, no padding.
+/// One packet while a worker looks at it: 40 octets. Its buffer holds exactly the packet: no Ethernet header, no
+/// padding.
+///
+/// What policies look at is read from the packet when they are asked, and written only for the first of a run: many
+/// packets never cross the boundary, and most that do are like the one before. An IPv6 packet's key lies beside the
+/// list, because its headers have to be walked through for it.
 struct PacketSlot: BitwiseCopyable {
-    /// What policies look at. First, so that its address is the slot's. An IPv6 packet's lies beside the list.
-    var key: cdpdk_flow_key
-    var isIPv6: Bool
     var mbuf: Mbuf
     var ip: PacketBytes
     /// Index of the port it came in by; `PacketSlot.originated` for the gateway's own.
@@ -15,6 +17,7 @@ struct PacketSlot: BitwiseCopyable {
     var answersPort: UInt16
     /// Index of the tunnel that it was decrypted from, or `PacketSlot.noTunnel`.
     var tunnel: UInt32
+    var isIPv6: Bool
 
     static let originated: UInt16 = .max
     static let noPort: UInt16 = .max
@@ -28,7 +31,6 @@ struct PacketSlot: BitwiseCopyable {
         self.ingress = ingress
         answersPort = PacketSlot.noPort
         tunnel = PacketSlot.noTunnel
-        key = PacketSlot.flowKey(of: ip)
         isIPv6 = false
     }
 
@@ -39,33 +41,10 @@ struct PacketSlot: BitwiseCopyable {
         self.ingress = ingress
         answersPort = PacketSlot.noPort
         tunnel = PacketSlot.noTunnel
-        key = cdpdk_flow_key()
         isIPv6 = true
     }
 
-    /// RFC 4301 4.4.1.1: ports, and an ICMP message's type and code, count only where they can be seen.
-    @inline(__always)
-    private static func flowKey(of ip: PacketBytes) -> cdpdk_flow_key {
-        let ipProtocol = ip.uint8(at: IPv4Header.Offset.ipProtocol)
-        var key = cdpdk_flow_key(
-            protocol: ipProtocol, zero: (0, 0, 0), source: ip.word32(at: IPv4Header.Offset.source),
-            destination: ip.word32(at: IPv4Header.Offset.destination), source_port: 0, destination_port: 0,
-            ports_visible: 0)
-        let hasPorts = ipProtocol == IPProtocol.tcp || ipProtocol == IPProtocol.udp || ipProtocol == IPProtocol.sctp
-        let start = Int(ip.uint8(at: 0) & 0x0f) &* 4
-        let offset = ip.word16(at: IPv4Header.Offset.fragment) & UInt16(bigEndian: IPv4Header.Fragment.offsetMask)
-        if hasPorts && offset == 0 && start &+ 4 <= ip.count {
-            key.source_port = ip.word16(at: start)
-            key.destination_port = ip.word16(at: start &+ 2)
-            key.ports_visible = UInt32(1).bigEndian
-        } else if ipProtocol == IPProtocol.icmp && offset == 0 && start &+ 2 <= ip.count {
-            key.source_port = ip.word16(at: start)
-            key.ports_visible = UInt32(1).bigEndian
-        }
-        return key
-    }
-
-    /// The same of an IPv6 packet.
+    /// What policies look at of an IPv6 packet.
     static func flowKey(of header: IPv6Header, _ upper: IPv6Upper) -> cdpdk_flow_key6 {
         let bytes = header.bytes, source = IPv6Header.Offset.source, destination = IPv6Header.Offset.destination
         var key = cdpdk_flow_key6(
@@ -94,12 +73,77 @@ struct PacketSlot: BitwiseCopyable {
         return key
     }
 
-    /// Whether policies can't tell the two apart, which are of IPv4.
+    /// Where an IPv4 packet goes, as it lies in its header.
     @inline(__always)
-    func hasSameKey(as other: PacketSlot) -> Bool {
-        key.source == other.key.source && key.destination == other.key.destination
-            && key.source_port == other.key.source_port && key.destination_port == other.key.destination_port
-            && key.protocol == other.key.protocol && key.ports_visible == other.key.ports_visible
+    var destinationWord: UInt32 { ip.word32(at: IPv4Header.Offset.destination) }
+}
+
+/// What policies look at of an IPv4 packet, in two words.
+struct FlowWords: BitwiseCopyable, Equatable {
+    /// Source and destination, as they lie in the header.
+    let addresses: UInt64
+    /// Ports as they lie in the packet, protocol, and whether ports are visible.
+    let rest: UInt64
+
+    private static let portsVisible: UInt64 = 1 << 40
+
+    /// What no packet has.
+    static let none = FlowWords(addresses: 0, rest: .max)
+
+    private init(addresses: UInt64, rest: UInt64) {
+        self.addresses = addresses
+        self.rest = rest
+    }
+
+    /// RFC 4301 4.4.1.1: ports, and an ICMP message's type and code, count only where they can be seen.
+    @inline(__always)
+    init(_ ip: PacketBytes) {
+        let header = ip.prefix(IPv4Header.minimumOctets)
+        addresses = header.word64(at: IPv4Header.Offset.source)
+        let ipProtocol = header.uint8(at: IPv4Header.Offset.ipProtocol)
+        let start = Int(header.uint8(at: 0) & 0x0f) &* 4
+        let offset = header.word16(at: IPv4Header.Offset.fragment) & UInt16(bigEndian: IPv4Header.Fragment.offsetMask)
+        let hasPorts = ipProtocol == IPProtocol.udp || ipProtocol == IPProtocol.tcp || ipProtocol == IPProtocol.sctp
+        var rest = UInt64(ipProtocol) << 32
+        if hasPorts && offset == 0 && start &+ 4 <= ip.count {
+            rest |= UInt64(UInt32(littleEndian: ip.word32(at: start))) | FlowWords.portsVisible
+        } else if ipProtocol == IPProtocol.icmp && offset == 0 && start &+ 2 <= ip.count {
+            rest |= UInt64(UInt16(littleEndian: ip.word16(at: start))) | FlowWords.portsVisible
+        }
+        self.rest = rest
+    }
+
+    /// The same for the classifier.
+    @inline(__always)
+    var key: cdpdk_flow_key {
+        cdpdk_flow_key(
+            protocol: UInt8(truncatingIfNeeded: rest >> 32), zero: (0, 0, 0),
+            source: UInt32(littleEndian: UInt32(truncatingIfNeeded: addresses.littleEndian)),
+            destination: UInt32(littleEndian: UInt32(truncatingIfNeeded: addresses.littleEndian >> 32)),
+            source_port: UInt16(littleEndian: UInt16(truncatingIfNeeded: rest)),
+            destination_port: UInt16(littleEndian: UInt16(truncatingIfNeeded: rest >> 16)),
+            ports_visible: rest & FlowWords.portsVisible == 0 ? 0 : UInt32(1).bigEndian)
+    }
+}
+
+/// Reads a list of packets while nothing is added to it.
+@safe
+struct PacketSlotsView {
+    private let storage: UnsafePointer<PacketSlot>
+    let count: Int
+
+    @inline(__always)
+    fileprivate init(storage: UnsafePointer<PacketSlot>, count: Int) {
+        unsafe self.storage = unsafe storage
+        self.count = count
+    }
+
+    @inline(__always)
+    subscript(_ index: Int) -> PacketSlot {
+        unsafeAddress {
+            precondition(index >= 0 && index < count)
+            return unsafe storage + index
+        }
     }
 }
 
@@ -158,12 +202,10 @@ struct PacketSlots: ~Copyable {
         }
     }
 
-    /// The address of an IPv4 packet's key, for the classifier.
+    /// The packets as they are now, for passes that write elsewhere. A pass over the list itself would read address and
+    /// count again for each packet: for all the compiler knows, what it wrote may have been these.
     @inline(__always)
-    func unsafeKey(_ index: Int) -> UnsafePointer<cdpdk_flow_key> {
-        precondition(index >= 0 && index < count)
-        return unsafe UnsafeRawPointer(storage + index).assumingMemoryBound(to: cdpdk_flow_key.self)
-    }
+    var view: PacketSlotsView { unsafe PacketSlotsView(storage: UnsafePointer(storage), count: count) }
 
     /// The key of an IPv6 packet.
     func key6(_ index: Int) -> cdpdk_flow_key6 {
@@ -181,7 +223,7 @@ struct PacketSlots: ~Copyable {
     func haveSameKey(_ first: Int, _ second: Int) -> Bool {
         let isIPv6 = self[first].isIPv6
         guard isIPv6 == self[second].isIPv6 else { return false }
-        guard isIPv6 else { return self[first].hasSameKey(as: self[second]) }
+        guard isIPv6 else { return FlowWords(self[first].ip) == FlowWords(self[second].ip) }
         let one = key6(first), other = key6(second)
         return one.source == other.source && one.destination == other.destination
             && one.source_port == other.source_port && one.destination_port == other.destination_port

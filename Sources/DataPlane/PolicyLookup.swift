@@ -18,39 +18,46 @@ struct PolicyView {
 
 /// The policy pass: asks a classifier about the packets of a list that need a verdict, all at once.
 ///
-/// List them by `append`, then `classify`; entry `i` of the result is the verdict on the `i`-th of them. Neighbours
-/// that no policy can tell apart are asked about, and counted, once: traffic comes in runs.
+/// List them by `append`, then `classify`. Neighbours that no policy can tell apart are a run, which is asked about,
+/// counted, and given a verdict once: traffic comes in runs.
 @safe
 struct PolicyLookup: ~Copyable {
     /// Positions in the list of the packets that are asked about.
     let positions: FixedArray<UInt32>
-    private let verdicts: FixedArray<UInt32>
     private let results: FixedArray<UInt32>
-    /// Where each run begins, and the octets of all packets before it. One more than there are runs.
+    /// Where each run begins among `positions`, and the octets of all packets before it. One more than there are runs.
     private let starts: FixedArray<UInt32>
     private let octets: FixedArray<UInt64>
+    /// Of the first packet of each run, and where that is.
+    private let words: FixedArray<cdpdk_flow_key>
     private let keys: FixedArray<UnsafePointer<cdpdk_flow_key>?>
     private let keys6: FixedArray<UnsafePointer<cdpdk_flow_key6>?>
     /// Of a list of both families: a family's results, and the runs that they are of.
     private let partial: FixedArray<UInt32>
-    private let runs: FixedArray<UInt32>
-    private let runs6: FixedArray<UInt32>
+    private let places: FixedArray<UInt32>
+    private let places6: FixedArray<UInt32>
     private(set) var count = 0
+    /// Runs among those that were asked about.
+    private(set) var runs = 0
 
     init(capacity: Int) {
         positions = FixedArray(repeating: 0, count: capacity)
-        verdicts = FixedArray(repeating: 0, count: capacity)
         results = FixedArray(repeating: 0, count: capacity)
         starts = FixedArray(repeating: 0, count: capacity + 1)
         octets = FixedArray(repeating: 0, count: capacity + 1)
+        words = FixedArray(repeating: cdpdk_flow_key(), count: capacity)
         unsafe keys = FixedArray(repeating: nil, count: capacity)
         unsafe keys6 = FixedArray(repeating: nil, count: capacity)
         partial = FixedArray(repeating: 0, count: capacity)
-        runs = FixedArray(repeating: 0, count: capacity)
-        runs6 = FixedArray(repeating: 0, count: capacity)
+        places = FixedArray(repeating: 0, count: capacity)
+        places6 = FixedArray(repeating: 0, count: capacity)
+        for index in 0..<capacity { unsafe keys[index] = unsafe UnsafePointer(words.unsafePointer(at: index)) }
     }
 
-    mutating func removeAll() { count = 0 }
+    mutating func removeAll() {
+        count = 0
+        runs = 0
+    }
 
     /// Adds the packet at `position` of the list.
     @inline(__always)
@@ -59,22 +66,21 @@ struct PolicyLookup: ~Copyable {
         count &+= 1
     }
 
-    /// The verdict on the packet that was added as number `index`.
+    /// The verdict on the packets of a run.
     @inline(__always)
-    mutating func verdict(_ index: Int) -> PolicyResult { PolicyResult(rawValue: verdicts[index]) }
+    mutating func verdict(_ run: Int) -> PolicyResult { PolicyResult(rawValue: results[run]) }
+
+    /// Where a run begins among `positions`; of the run behind the last, where that ends.
+    @inline(__always)
+    mutating func start(_ run: Int) -> Int { Int(starts[run]) }
 
     /// Asks about all that were added, and counts. What a tunnel of another worker covers is counted there.
     @inline(__always)
     mutating func classify(
         _ list: borrowing PacketSlots, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>, worker: Int?
     ) {
-        let distinct = list.count6 == 0 ? ask(list, policies) : askBoth(list, policies)
-        count(distinct, policies, tunnels, worker: worker)
-        var index = 0
-        while index < count {
-            verdicts[index] = results[Int(verdicts[index])]
-            index &+= 1
-        }
+        runs = list.count6 == 0 ? ask(list, policies) : askBoth(list, policies)
+        count(runs, policies, tunnels, worker: worker)
     }
 
     /// Asks about IPv4 packets; returns how many runs there are.
@@ -82,16 +88,19 @@ struct PolicyLookup: ~Copyable {
     private mutating func ask(_ list: borrowing PacketSlots, _ policies: PolicyView) -> Int {
         var distinct = 0
         var total: UInt64 = 0
+        var last = FlowWords.none
+        let list = list.view, positions = self.positions.unownedView, count = self.count
         var index = 0
         while index < count {
             let slot = Int(positions[index])
-            if index == 0 || !list[slot].hasSameKey(as: list[Int(positions[index &- 1])]) {
-                unsafe keys[distinct] = unsafe list.unsafeKey(slot)
+            let flow = FlowWords(list[slot].ip)
+            if flow != last {
+                words[distinct] = flow.key
                 begin(distinct, index, total)
                 distinct &+= 1
+                last = flow
             }
             total &+= UInt64(truncatingIfNeeded: list[slot].ip.count)
-            verdicts[index] = UInt32(truncatingIfNeeded: distinct &- 1)
             index &+= 1
         }
         begin(distinct, count, total)
@@ -131,24 +140,23 @@ struct PolicyLookup: ~Copyable {
             if index == 0 || !list.haveSameKey(slot, Int(positions[index &- 1])) {
                 if list[slot].isIPv6 {
                     unsafe keys6[distinct6] = unsafe list.unsafeKey6(slot)
-                    runs6[distinct6] = UInt32(truncatingIfNeeded: distinct)
+                    places6[distinct6] = UInt32(truncatingIfNeeded: distinct)
                     distinct6 &+= 1
                 } else {
-                    unsafe keys[distinct4] = unsafe list.unsafeKey(slot)
-                    runs[distinct4] = UInt32(truncatingIfNeeded: distinct)
+                    words[distinct4] = FlowWords(list[slot].ip).key
+                    places[distinct4] = UInt32(truncatingIfNeeded: distinct)
                     distinct4 &+= 1
                 }
                 begin(distinct, index, total)
                 distinct &+= 1
             }
             total &+= UInt64(truncatingIfNeeded: list[slot].ip.count)
-            verdicts[index] = UInt32(truncatingIfNeeded: distinct &- 1)
             index &+= 1
         }
         begin(distinct, count, total)
         if distinct4 > 0 {
             unsafe PolicyLookup.classify(policies.v4, keys, partial, distinct4)
-            PolicyLookup.scatter(partial, runs, distinct4, results)
+            PolicyLookup.scatter(partial, places, distinct4, results)
         }
         if distinct6 > 0 {
             if let classifier = unsafe policies.v6 {
@@ -158,18 +166,18 @@ struct PolicyLookup: ~Copyable {
             } else {
                 PolicyLookup.clear(partial, distinct6)
             }
-            PolicyLookup.scatter(partial, runs6, distinct6, results)
+            PolicyLookup.scatter(partial, places6, distinct6, results)
         }
         return distinct
     }
 
     private static func scatter(
-        _ partial: borrowing FixedArray<UInt32>, _ runs: borrowing FixedArray<UInt32>, _ count: Int,
+        _ partial: borrowing FixedArray<UInt32>, _ places: borrowing FixedArray<UInt32>, _ count: Int,
         _ results: borrowing FixedArray<UInt32>
     ) {
         var index = 0
         while index < count {
-            results[Int(runs[index])] = partial[index]
+            results[Int(places[index])] = partial[index]
             index &+= 1
         }
     }

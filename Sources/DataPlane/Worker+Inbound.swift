@@ -120,14 +120,14 @@ extension Worker {
     mutating func admitInbound() {
         var index = 0
         while index < inbound.count {
-            let packet = inbound[index]
-            let frame = received[packet.tag]
-            if packet.movesPeer { tellPeerMoved(packet, frame) }
-            if let failure = packet.failure {
-                if failure == .ahead { hold(packet, frame) } else { drop(frame.mbuf, failure) }
+            // Each field on its own: a copy of the whole packet waits for all that was written to it.
+            let frame = received[inbound[index].tag]
+            if inbound[index].movesPeer { tellPeerMoved(inbound[index], frame) }
+            if let failure = inbound[index].failure {
+                if failure == .ahead { hold(inbound[index], frame) } else { drop(frame.mbuf, failure) }
             } else if ahead.count > 0 && ahead.holds(tunnel: frame.tunnel) {
-                hold(packet, frame)
-            } else if let refused = admit(packet.bytes, at: packet.offset, frame) {
+                hold(inbound[index], frame)
+            } else if let refused = admit(inbound[index].bytes, at: inbound[index].offset, frame) {
                 drop(frame.mbuf, refused)
             }
             index &+= 1
@@ -212,19 +212,29 @@ extension Worker {
             index &+= 1
         }
         policies.classify(outside, inboundPolicies, tunnels, worker: nil)
-        index = 0
-        while index < outside.count {
-            let slot = outside[index]
-            switch policies.verdict(index).action {
-            case .bypass where slot.isIPv6: inside.append(slot, key: outside.key6(index))
-            case .bypass: inside.append(slot)
-            case .discard: drop(slot.mbuf, .policyDiscard)
-            case .protect: if !learnPathMTU(slot) && !puntKeyExchange(slot) { drop(slot.mbuf, .unprotected) }
-            case nil where learnPathMTU(slot) || puntKeyExchange(slot): break
-            case nil: if slot.isIPv6 { serveOutside6(slot) } else { serveOutside(slot) }
+        var run = 0
+        while run < policies.runs {
+            let action = policies.verdict(run).action, end = policies.start(run &+ 1)
+            index = policies.start(run)
+            while index < end {
+                admitOutside(index, action)
+                index &+= 1
             }
-            index &+= 1
+            run &+= 1
         }
         outside.removeAll()
+    }
+
+    /// What becomes of one of them.
+    private mutating func admitOutside(_ index: Int, _ action: PolicyResult.Action?) {
+        let slot = outside[index]
+        switch action {
+        case .bypass where slot.isIPv6: inside.append(slot, key: outside.key6(index))
+        case .bypass: inside.append(slot)
+        case .discard: drop(slot.mbuf, .policyDiscard)
+        case .protect: if !learnPathMTU(slot) && !puntKeyExchange(slot) { drop(slot.mbuf, .unprotected) }
+        case nil where learnPathMTU(slot) || puntKeyExchange(slot): break
+        case nil: if slot.isIPv6 { serveOutside6(slot) } else { serveOutside(slot) }
+        }
     }
 }

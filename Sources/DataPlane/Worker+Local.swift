@@ -24,9 +24,9 @@ extension Worker {
     /// Its source must be out there too: the answer to a forged question would carry a stranger's data to the inside.
     @inline(never)
     mutating func serveOutside(_ slot: PacketSlot) {
-        let route = route(UInt32(bigEndian: slot.key.destination))
+        let route = route(UInt32(bigEndian: slot.destinationWord))
         guard route.kind != .broadcast else { return drop(slot.mbuf, .martian) }
-        let back = self.route(UInt32(bigEndian: slot.key.source))
+        let back = self.route(slot.ip.uint32(at: IPv4Header.Offset.source))
         guard route.kind == .local, route.port == slot.ingress, ports[Int(route.port)].localServices,
             back.kind == .unprotected, back.port == slot.ingress, Worker.isEchoRequest(slot)
         else { return drop(slot.mbuf, .noPolicy) }

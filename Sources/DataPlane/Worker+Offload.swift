@@ -78,17 +78,17 @@ extension Worker {
     }
 
     /// Tells the driver which SA a packet is for, and gives it to its port.
-    @inline(__always)
-    mutating func transmitInline(_ packet: OutboundPacket, _ number: Int) {
+    @inline(never)
+    mutating func transmitInline(_ number: Int) {
         let mbuf = sending[number].mbuf, handle = handles[number]
         let port = Int(handle >> 48) &- 1, hop = Int(sending[number].nextHop)
-        mbuf.setPacket(offset: packet.offset, length: packet.length)
+        mbuf.setPacket(offset: outbound[number].offset, length: outbound[number].length)
         let isIPv6 = mbuf.bytes.uint8(at: 0) >> 4 == 6
         // Looked at again: nothing may come between, and if something did, clear text would leave or wait elsewhere.
         guard Int(neighbors.entries[hop].port) == port, neighbors.entries[hop].isUsable, ports[port].sendsInline,
             mbuf.mark(engine: ports[port].engine, handle: handle, isIPv6: isIPv6)
         else { return drop(mbuf, .offloadFailed) }
-        packet.reference.with { $0.fallbacks.countOffloaded() }
+        outbound[number].reference.with { $0.fallbacks.countOffloaded() }
         transmit(mbuf, neighbor: hop)
     }
 
@@ -167,6 +167,7 @@ extension Worker {
             index &+= 1
         }
         queues[port].truncate(to: kept)
+        queues.octets[port] = octetsLeft(port)
     }
 
     /// Tells when nothing is left that was begun under other gates. Each round until then.

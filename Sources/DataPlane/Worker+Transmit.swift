@@ -9,9 +9,13 @@ import Wire
 struct TransmitQueues: ~Copyable {
     private let lists: UnsafeMutablePointer<MbufList>
     private let count: Int
+    /// Octets in each list. Counted as packets come: two looks at each of them, before and after the port took some,
+    /// cost more.
+    let octets: FixedArray<Int>
 
     init(count: Int) {
         self.count = count
+        octets = FixedArray(repeating: 0, count: count)
         unsafe lists = .allocate(capacity: max(1, count))
         for index in 0..<count { unsafe (lists + index).initialize(to: MbufList(capacity: 2 * Worker.passCapacity)) }
     }
@@ -37,16 +41,30 @@ extension Worker {
     /// Sends the IP packet in `mbuf` to a neighbour, or holds it until the neighbour is known.
     @inline(__always)
     mutating func transmit(_ mbuf: Mbuf, neighbor index: Int) {
-        guard neighbors.entries[index].isUsable else { return hold(mbuf, for: index) }
-        let offset = mbuf.offset &- EthernetHeader.octets
-        guard offset >= 0 else { return drop(mbuf, .noBuffers) }
-        mbuf.setPacket(offset: offset, length: mbuf.length &+ EthernetHeader.octets)
-        let bytes = mbuf.bytes
-        bytes.store(neighbors.entries[index].headerFirst, at: 0)
-        bytes.store(neighbors.entries[index].headerSecond, at: 8)
-        bytes.store(neighbors.entries[index].etherType, at: 12)
-        neighbors.entries[index].usedAt = now
-        enqueue(mbuf, Int(neighbors.entries[index].port))
+        transmit(mbuf, offset: mbuf.offset, length: mbuf.length, neighbor: index)
+    }
+
+    /// The same for the IP packet of `length` octets at `offset` of the buffer, which need not say so yet.
+    @inline(__always)
+    mutating func transmit(_ mbuf: Mbuf, offset: Int, length: Int, neighbor index: Int) {
+        let start = offset &- EthernetHeader.octets
+        guard neighbors.entries[index].isUsable, start >= 0 else {
+            return transmitLater(mbuf, offset: offset, length: length, neighbor: index)
+        }
+        mbuf.setPacket(offset: start, length: length &+ EthernetHeader.octets)
+        let frame = mbuf.buffer.dropFirst(start).prefix(EthernetHeader.octets)
+        let neighbor = unsafe neighbors.entries.unsafePointer(at: index)
+        frame.store(unsafe neighbor.pointee.headerFirst, at: 0)
+        frame.store(unsafe neighbor.pointee.headerSecond, at: 8)
+        frame.store(unsafe neighbor.pointee.etherType, at: 12)
+        unsafe neighbor.pointee.usedAt = now
+        unsafe enqueue(mbuf, Int(neighbor.pointee.port))
+    }
+
+    @inline(never)
+    private mutating func transmitLater(_ mbuf: Mbuf, offset: Int, length: Int, neighbor index: Int) {
+        mbuf.setPacket(offset: offset, length: length)
+        if neighbors.entries[index].isUsable { drop(mbuf, .noBuffers) } else { hold(mbuf, for: index) }
     }
 
     /// Puts a frame into a port's queue, with the tag of the port's VLAN. A full queue is offered to the port first;
@@ -55,27 +73,32 @@ extension Worker {
     mutating func enqueue(_ mbuf: Mbuf, _ port: Int) {
         if ports[port].vlan != 0 && !Worker.addTag(mbuf, ports[port].vlan) { return drop(mbuf, .noBuffers) }
         if queues[port].count == queues[port].capacity {
-            send(port)
+            makeRoom(port)
             if queues[port].count == queues[port].capacity { return drop(mbuf, .txFull) }
         }
         queues[port].append(mbuf)
+        queues.octets[port] &+= mbuf.length
     }
+
+    @inline(never)
+    private mutating func makeRoom(_ port: Int) { send(port) }
 
     /// Offers a port its queue.
     @inline(__always)
     mutating func send(_ port: Int) {
         guard !ports[port].isPaused else { return }
-        let offered = octets(port)
         let sent = queues[port].transmit(port: ports[port].id, queue: ports[port].txQueue)
         guard sent > 0 else { return }
         block.add(sent, to: .transmitted)
         block.add(sent, to: .txPackets, port: port)
         // What was sent may be gone already: count what is left and take the difference.
-        block.add(offered &- octets(port), to: .txOctets, port: port)
+        let left = queues[port].count == 0 ? 0 : octetsLeft(port)
+        block.add(queues.octets[port] &- left, to: .txOctets, port: port)
+        queues.octets[port] = left
     }
 
-    @inline(__always)
-    private mutating func octets(_ port: Int) -> Int {
+    @inline(never)
+    mutating func octetsLeft(_ port: Int) -> Int {
         var octets = 0
         var index = 0
         while index < queues[port].count {
@@ -92,6 +115,7 @@ extension Worker {
             for _ in 0..<1000 where queues[port].count > 0 { send(port) }
             for index in 0..<queues[port].count { drop(queues[port][index], .txFull) }
             queues[port].removeAll()
+            queues.octets[port] = 0
         }
         for index in 0..<heldCount { drop(held[index].mbuf, .neighborUnresolved) }
         heldCount = 0

@@ -154,7 +154,8 @@ extension OutboundBurst {
             case .clear: false
             }
         IPv4Header(outer)?.emit(
-            typeOfService: service, totalLength: outer.count, identification: association.identification,
+            typeOfService: service, totalLength: outer.count,
+            identification: UInt16(truncatingIfNeeded: association.identification),
             fragment: dontFragment ? IPv4Header.Fragment.dontFragment : 0, timeToLive: 64, ipProtocol: next,
             source: UInt32(truncatingIfNeeded: association.localNumber),
             destination: UInt32(truncatingIfNeeded: association.remoteNumber))

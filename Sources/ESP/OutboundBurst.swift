@@ -213,7 +213,7 @@ public struct OutboundBurst: ~Copyable {
             copied = (inner & 0x0f) << 12 | inner >> 4 & 0x0f00 | 0x0040_0000_0000_0000
             nextHeader = IPProtocol.ipv6
         }
-        let identification = association.identification.bigEndian
+        let identification = UInt16(truncatingIfNeeded: association.identification).bigEndian
         association.identification &+= 1
         let first =
             association.header.0 | copied | UInt64(UInt16(truncatingIfNeeded: total).bigEndian) << 16

@@ -82,7 +82,8 @@ final class AssociationPair {
                 sequence: association.sequenceNumber.load(ordering: .relaxed),
                 vector: association.initializationVector,
                 packets: association.packets,
-                octets: association.octets.load(ordering: .relaxed), identification: association.identification)
+                octets: association.octets.load(ordering: .relaxed),
+                identification: UInt16(truncatingIfNeeded: association.identification))
         }
     }
 }
