@@ -6,6 +6,7 @@
 #include <rte_esp.h>
 #include <rte_flow.h>
 #include <rte_ip.h>
+#include <rte_mbuf_dyn.h>
 #include <rte_security.h>
 #include <stdio.h>
 #include <string.h>
@@ -158,6 +159,21 @@ int cdpdk_session_mark(void *context, void *session, cdpdk_mbuf_ref buffer, uint
     int error = rte_security_set_pkt_metadata(context, session, packet, NULL);
     if (error != 0) packet->ol_flags = before;
     return error;
+}
+
+void *cdpdk_idle_engine(void) {
+    static struct rte_security_ctx engine = {.flags = RTE_SEC_CTX_F_FAST_SET_MDATA};
+    // What drivers with such sessions register.
+    static const struct rte_mbuf_dynfield field = {
+        .name = "rte_security_dynfield_metadata", .size = sizeof(rte_security_dynfield_t),
+        .align = __alignof__(rte_security_dynfield_t)};
+    if (rte_security_dynfield_offset < 0) rte_security_dynfield_offset = rte_mbuf_dynfield_register(&field);
+    return rte_security_dynfield_offset < 0 ? NULL : &engine;
+}
+
+void *cdpdk_idle_session(void) {
+    static uint64_t session[8] __attribute__((aligned(64)));
+    return session;
 }
 
 int cdpdk_queue_is_idle(uint16_t port, uint16_t queue, uint16_t descriptors) {

@@ -12,13 +12,19 @@ public struct RingPort: Sendable {
     public let port: StartedPort
 
     /// A port named after `description`, with one queue each way. Its MAC address is 02:00:00:00:01:00 plus its index.
-    public init(_ description: Topology.Port, index: Int, pool: PacketPool, name: String) throws(DataPlaneError) {
+    ///
+    /// With `isInline` it has the engine that does nothing.
+    public init(
+        _ description: Topology.Port, index: Int, pool: PacketPool, name: String, isInline: Bool = false
+    ) throws(DataPlaneError) {
         rx = try PacketRing(name: "\(name)-rx-\(index)", capacity: RingPort.capacity, single: true)
         tx = try PacketRing(name: "\(name)-tx-\(index)", capacity: RingPort.capacity, single: true)
         let number = unsafe cdpdk_port_from_rings("\(name)-\(index)", rx.pointer, tx.pointer)
         guard number >= 0 else { throw .noMemory(what: "port \(description.name)", error: number) }
-        port = try StartedPort(
+        var port = try StartedPort(
             id: UInt16(number), description, workers: 1, pool: pool, mac: RingPort.mac(index: index))
+        if isInline { port.engineAddress = IdleEngine.address }
+        self.port = port
     }
 
     /// A locally administered address that is the same in every run.

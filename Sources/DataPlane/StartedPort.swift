@@ -19,6 +19,8 @@ public struct StartedPort: Sendable {
 
     /// The IPsec engine of its device, if it was started with that.
     let engine: SecurityEngine?
+    /// What workers need of it; 0 without one.
+    var engineAddress: UInt
     /// Whether it was started with an IPsec engine.
     public var hasEngine: Bool { engine != nil }
     /// What the driver says that the engine does; empty without one.
@@ -65,6 +67,7 @@ public struct StartedPort: Sendable {
             selfTest = nil
         }
         self.engine = engine
+        engineAddress = engine?.contextAddress ?? 0
         var state = unsafe cdpdk_port_state()
         unsafe cdpdk_port_start(id, &request, &state)
         let driver = unsafe withUnsafeBytes(of: &state.driver) { octets in

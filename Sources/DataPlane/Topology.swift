@@ -134,6 +134,13 @@ public struct Topology: Sendable {
         /// Software does.
         public init() {}
 
+        /// A NIC does, where it can.
+        public static let wanted = {
+            var offload = Offload()
+            (offload.outbound, offload.inbound) = (.auto, .auto)
+            return offload
+        }()
+
         /// Of one direction.
         public subscript(_ direction: Direction) -> OffloadChoice {
             get { direction == .outbound ? outbound : inbound }

@@ -332,6 +332,9 @@ public struct Worker: ~Copyable {
         }
     }
 
+    /// Makes it leave all cryptography undone, for a benchmark of the rest: its ports must lead nowhere.
+    public mutating func stopCryptography() { crypto.stopWorking() }
+
     /// Gives dropped packets back to their pool.
     public mutating func releaseDropped() { dropped.freeAll() }
 

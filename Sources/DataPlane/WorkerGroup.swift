@@ -98,7 +98,7 @@ public final class WorkerGroup: Sendable {
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
-                    txQueue: UInt16(index), engine: port.engine?.contextAddress ?? 0)
+                    txQueue: UInt16(index), engine: port.engineAddress)
             }, pool: pool, block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
     }
 

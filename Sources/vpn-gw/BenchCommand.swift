@@ -13,7 +13,11 @@ struct BenchCommand: AsyncParsableCommand {
     var direction = "encap,decap,both"
     @Option(help: "Numbers of SAs, separated by commas.")
     var associations = "1"
-    @Option(help: "The crypto path; this version has software.")
+    @Option(
+        help: """
+            software, inline (a NIC encrypts, whose part and whose driver's is left out) or null (nobody does), separated \
+            by commas; measured in turn.
+            """)
     var path = "software"
     @Option(help: "Workers; this version measures 1.")
     var workers = 1
@@ -44,12 +48,18 @@ struct BenchCommand: AsyncParsableCommand {
     }
 
     private func options() throws -> BenchOptions {
-        guard path == "software" else { throw ValidationError("--path \(path): this version measures software only") }
         guard workers == 1 else { throw ValidationError("--workers \(workers): this version measures 1 worker only") }
         var options = BenchOptions()
         options.sizes = try list(sizes, "--sizes", "imix or a number from 20 to 9000") { BenchOptions.Size($0) }
         options.directions = try list(direction, "--direction", "encap, decap or both") {
             BenchOptions.Direction(rawValue: $0)
+        }
+        options.paths = try list(path, "--path", "software, inline or null") { BenchOptions.Path(rawValue: $0) }
+        guard Set(options.paths).count == options.paths.count else {
+            throw ValidationError("--path \(path): each path once")
+        }
+        guard !reservations || options.paths == [.software] else {
+            throw ValidationError("--reservations is for --path software")
         }
         options.associations = try list(associations, "--associations", "a number from 1 to 65536") {
             Int($0).flatMap { BenchOptions.associationLimits.contains($0) ? $0 : nil }

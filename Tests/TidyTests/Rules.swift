@@ -81,6 +81,7 @@ enum Rules {
         "DataPlane/TableCell.swift": "the address by which workers find tables that the cell keeps",
         "DataPlane/RoutePlan.swift": "makes rte_fib's table",
         "DataPlane/Offload/EngineSurvey.swift": "asks DPDK for a port's engine and driver",
+        "DataPlane/Offload/IdleEngine.swift": "the address of an engine that does nothing",
         "DataPlane/Offload/EngineSelfTest.swift": "asks DPDK for the device's word on a buffer",
         "DataPlane/Offload/OffloadKeeper.swift": "says what it asserts of threads: one at a time",
         "DataPlane/Offload/SecurityCapability.swift": "C structs of what a driver offers",
@@ -109,6 +110,7 @@ enum Rules {
         "SAStore/StoreError.swift": "strerror",
 
         "Gateway/Bench/BenchGateway.swift": "templates that packets are copied from",
+        "Gateway/Bench/BenchSet.swift": "what can't be copied, side by side",
         "Gateway/Bench/BenchSite.swift": "random octets for a key",
         "Gateway/Bench/BenchStages.swift": "packet buffers without DPDK",
         "Gateway/Live/KeeperThread.swift": "sched_setscheduler",

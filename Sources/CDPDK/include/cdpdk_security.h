@@ -59,6 +59,11 @@ CDPDK_INLINE bool cdpdk_mbuf_wants_encryption(cdpdk_mbuf_ref buffer) {
     return (buffer->ol_flags & RTE_MBUF_F_TX_SEC_OFFLOAD) != 0;
 }
 
+// An engine and a session that do nothing, for measurements without a device: a packet that is marked for them costs what
+// marking costs with a driver that needs no call of its own. NULL without room in packet buffers.
+void *cdpdk_idle_engine(void);
+void *cdpdk_idle_session(void);
+
 // Whether the port has sent all that it was given on a queue, as far as the driver tells: 1 or 0, -errno.
 int cdpdk_queue_is_idle(uint16_t port, uint16_t queue, uint16_t descriptors);
 // Stops a port, which keeps its configuration, and starts it; -errno.

@@ -14,6 +14,15 @@ import Wire
 public struct BenchOptions: Sendable {
     /// Which way packets go: out, in, or one burst each way through one worker.
     public enum Direction: String, Sendable, CaseIterable { case encap, decap, both }
+    /// Who does the cryptography.
+    public enum Path: String, Sendable, CaseIterable {
+        /// The processor.
+        case software
+        /// A NIC, whose own part and whose driver's is left out.
+        case inline
+        /// Nobody: all that is left of the way.
+        case null
+    }
     /// How the result is printed.
     public enum Format: String, Sendable, CaseIterable { case table, json, csv }
 
@@ -61,6 +70,8 @@ public struct BenchOptions: Sendable {
     public var sizes = defaultSizes
     /// Directions to print; all are measured.
     public var directions = Direction.allCases
+    /// Paths, in turn within a sample.
+    public var paths = [Path.software]
     /// Numbers of SAs, a set of rows each.
     public var associations = [1]
     /// Bursts of 32 packets in a sample, and samples of each row.
@@ -88,17 +99,19 @@ struct Bench: ~Copyable {
     private var made = MbufList(capacity: Bench.burst)
     private var sent = MbufList(capacity: 2 * Bench.burst)
     private var clock: UInt64 = 1
+    private let path: BenchOptions.Path
     /// Samples that were taken again.
     private(set) var repeated = 0
 
     /// With a `directory`, both gateways reserve their numbers there.
-    init(associations: Int, directory: String? = nil) throws {
-        let suffix = directory == nil ? "\(associations)" : "\(associations)-store"
-        let site = try BenchSite(tunnels: associations)
+    init(associations: Int, path: BenchOptions.Path = .software, directory: String? = nil) throws {
+        let suffix = "\(associations)-\(directory == nil ? path.rawValue : "store")"
+        let site = try BenchSite(tunnels: associations, offloads: path == .inline)
         let pool = try PacketPool(
             name: "bench-\(suffix)", count: 4095, frameOctets: BenchSite.mtuOctets + 64)
-        let near = try BenchGateway(site.near, pool: pool, name: "near-\(suffix)", directory: directory)
-        let far = try BenchGateway(site.far, pool: pool, name: "far-\(suffix)", directory: directory)
+        let near = try BenchGateway(site.near, pool: pool, name: "near-\(suffix)", directory: directory, path: path)
+        let far = try BenchGateway(site.far, pool: pool, name: "far-\(suffix)", directory: directory, path: path)
+        self.path = path
         self.pool = pool
         self.near = near
         self.far = far
@@ -268,7 +281,10 @@ struct Bench: ~Copyable {
 
     private mutating func copyMade(to port: RingPort) throws {
         try expect(frames.allocate(made.count, from: pool), "no buffers")
-        for index in 0..<made.count { _ = frames[index].fill(with: made[index].bytes, port: port.port, timestamp: 0) }
+        for index in 0..<made.count {
+            _ = frames[index].fill(with: made[index].bytes, port: port.port, timestamp: 0)
+            if path == .inline { frames[index].setVerdict(isOpened: true) }
+        }
         _ = port.feed(&frames)
     }
 

@@ -15,9 +15,12 @@ struct BenchGateway: ~Copyable {
     let numbers: BenchNumbers?
 
     /// With a `directory`, numbers are reserved in a store there as a gateway that runs does.
-    init(_ topology: Topology, pool: PacketPool, name: String, directory: String?) throws {
+    init(
+        _ topology: Topology, pool: PacketPool, name: String, directory: String?, path: BenchOptions.Path = .software
+    ) throws {
+        let isInline = path == .inline
         let lan = try RingPort(topology.ports[0], index: 0, pool: pool, name: name)
-        let wan = try RingPort(topology.ports[1], index: 1, pool: pool, name: name)
+        let wan = try RingPort(topology.ports[1], index: 1, pool: pool, name: name, isInline: isInline)
         let arena = try AssociationArena()
         var book = TunnelBook()
         let numbers = try directory.map { try BenchNumbers(directory: "\($0)/\(name)", arena: arena) }
@@ -28,11 +31,14 @@ struct BenchGateway: ~Copyable {
             try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: 0)
         }
         _ = book.advance(to: 0)
-        let tables = try ForwardingTables(topology, states: book.states, name: name)
+        let tables = try ForwardingTables(
+            topology, states: book.states, name: name, engines: isInline ? [1] : [])
         let group = try WorkerGroup(
             tables, arena: arena, ports: [lan.port, wan.port], pool: pool, workers: 1,
             ticksPerSecond: Environment.ticksPerSecond, mode: .replay(resolve: false), name: name)
         worker = try Worker(group.plan(0))
+        if isInline { IdleEngine.takeAll(group, port: 1) }
+        if path == .null { worker.stopCryptography() }
         numbers?.start(group)
         self.lan = lan
         self.wan = wan

@@ -34,21 +34,11 @@ public struct BenchReport: Sendable {
             keepAffinity: true)
         var report = BenchReport()
         for associations in options.associations {
-            var bench = try Bench(associations: associations)
             guard let directory = options.storeDirectory else {
-                for size in options.sizes {
-                    progress("\(associations) SA(s), \(size.name) octets")
-                    var samples = Bench.Samples(),
-                        traffic = BenchTraffic(lengths: size.lengths, associations: associations)
-                    for index in -20..<options.samples {
-                        if index == 0 { samples = Bench.Samples() }
-                        try bench.sample(&traffic, rounds: options.roundsPerSample, into: &samples)
-                    }
-                    report.add(options, size, associations, samples, path: "software")
-                }
-                try bench.close()
+                try report.measure(options, associations, progress)
                 continue
             }
+            var bench = try Bench(associations: associations)
             var reserving = try Bench(associations: associations, directory: directory)
             for size in options.sizes {
                 progress("\(associations) SA(s), \(size.name) octets, without and with reservations")
@@ -74,6 +64,29 @@ public struct BenchReport: Sendable {
             }
         }
         return report
+    }
+
+    /// All paths at one number of SAs, in turn within each sample: figures of one line are of the same moments.
+    private mutating func measure(
+        _ options: BenchOptions, _ associations: Int, _ progress: (String) -> Void
+    ) throws {
+        var benches = BenchSet()
+        for path in options.paths { benches.append(try Bench(associations: associations, path: path)) }
+        for size in options.sizes {
+            progress("\(associations) SA(s), \(size.name) octets")
+            var samples = options.paths.map { _ in Bench.Samples() }
+            var traffic = BenchTraffic(lengths: size.lengths, associations: associations)
+            for index in -20..<options.samples {
+                if index == 0 { samples = options.paths.map { _ in Bench.Samples() } }
+                for place in options.paths.indices {
+                    try benches[place].sample(&traffic, rounds: options.roundsPerSample, into: &samples[place])
+                }
+            }
+            for (place, path) in options.paths.enumerated() {
+                add(options, size, associations, samples[place], path: path.rawValue)
+            }
+        }
+        try benches.close()
     }
 
     private mutating func add(

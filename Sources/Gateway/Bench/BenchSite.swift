@@ -15,7 +15,8 @@ struct BenchSite {
     let near: Topology
     let far: Topology
 
-    init(tunnels count: Int) throws {
+    /// With `offloads`, a NIC is wanted for all of them.
+    init(tunnels count: Int, offloads: Bool = false) throws {
         precondition((1...BenchSite.tunnelLimit).contains(count))
         var generator = SystemRandomNumberGenerator()
         var near: [Topology.Tunnel] = [], far: [Topology.Tunnel] = []
@@ -44,6 +45,9 @@ struct BenchSite {
                             inbound: Topology.Inbound(spi: thereSPI, key: there, replayWindowPackets: 1024))
                     ],
                     innerMTUOctets: BenchSite.mtuOctets - 80))
+        }
+        if offloads {
+            for index in near.indices { (near[index].offload, far[index].offload) = (.wanted, .wanted) }
         }
         let beyond = IPPrefix(containing: BenchSite.destination(tunnel: 0), length: 10)
         self.near = BenchSite.topology(lan: 0x0afe_0001, wan: BenchSite.nearAddress, hosts: hosts, near)

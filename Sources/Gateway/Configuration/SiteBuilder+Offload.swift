@@ -6,8 +6,7 @@ extension SiteBuilder {
     /// One word for both directions, or a table with one for each; "auto" where nothing is said.
     func readOffload(_ table: ConfigurationTable, _ draft: TunnelDraft) -> Topology.Offload {
         let path = table.path("offload")
-        var offload = Topology.Offload()
-        (offload.outbound, offload.inbound) = (.auto, .auto)
+        var offload = Topology.Offload.wanted
         switch table.values["offload"] {
         case .string(let text)?:
             guard let choice = readChoice(text, at: path) else { break }
