@@ -61,6 +61,8 @@ struct NeighborTable: ~Copyable {
     // The one that was found last: traffic comes in runs, and a look at an entry that will be read anyway is cheaper
     // than a search.
     private var latest = 0
+    /// How often an index came to mean another neighbour.
+    private(set) var changes: UInt64 = 0
     // Where the search for a neighbour that can go continues.
     private var hand: Int
 
@@ -122,7 +124,8 @@ struct NeighborTable: ~Copyable {
         return index
     }
 
-    private func insert(_ key: NeighborKey, at index: Int) {
+    private mutating func insert(_ key: NeighborKey, at index: Int) {
+        changes &+= 1
         entries[index] = Neighbor()
         entries[index].bits = key.bits
         entries[index].etherType = key.isIPv4 ? EtherType.ipv4 : EtherType.ipv6

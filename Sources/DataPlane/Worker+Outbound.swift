@@ -46,6 +46,7 @@ extension Worker {
     private mutating func sortByRoute() {
         policies.removeAll()
         let list = inside.view, routes = self.routes, hops = self.hops.unownedView
+        var way = Way()
         var index = 0
         while index < list.count {
             let route = routes[Int(hops[index])]
@@ -53,7 +54,7 @@ extension Worker {
             if route.kind == .none || route.kind == .unprotected {
                 policies.append(index)
             } else if route.kind == .protected {
-                forward(list, at: index, route)
+                forward(list, at: index, route, &way)
             } else if route.kind == .local {
                 deliver(list[index], route)
             } else {
@@ -82,10 +83,11 @@ extension Worker {
     /// Those that cross in clear, or not at all.
     @inline(never)
     private mutating func cross(from start: Int, to end: Int, _ result: PolicyResult) {
+        var way = Way()
         for index in start..<end {
             let position = Int(policies.positions[index])
             switch result.action {
-            case .bypass: forward(inside.view, at: position, routes[Int(hops[position])])
+            case .bypass: forward(inside.view, at: position, routes[Int(hops[position])], &way)
             case .discard, .protect: drop(inside[position].mbuf, .policyDiscard)
             case nil: crossWithoutPolicy(inside[position], routes[Int(hops[position])])
             }
@@ -204,6 +206,7 @@ extension Worker {
         _ = crypto.collect()
         outbound.finish()
         let sending = self.sending.unownedView
+        var way = Way()
         var index = 0
         while index < outbound.count {
             let mbuf = sending[index].mbuf
@@ -214,7 +217,7 @@ extension Worker {
             } else {
                 transmit(
                     mbuf, offset: outbound[index].offset, length: outbound[index].length,
-                    neighbor: Int(sending[index].nextHop))
+                    neighbor: Int(sending[index].nextHop), &way)
             }
             index &+= 1
         }
@@ -224,7 +227,9 @@ extension Worker {
     /// A packet of the list inside, in clear to a port: to the protected side, or with a verdict of the SPD that allows
     /// it. The plain case is read where it lies; copying whole slots cost 5 cycles a packet.
     @inline(__always)
-    private mutating func forward(_ list: PacketSlotsView, at position: Int, _ route: RouteEntry) {
+    private mutating func forward(
+        _ list: PacketSlotsView, at position: Int, _ route: RouteEntry, _ way: inout Way
+    ) {
         let mbuf = list[position].mbuf, ip = list[position].ip
         guard !list[position].isIPv6, list[position].ingress != PacketSlot.originated,
             route.kind == .protected || route.kind == .unprotected, ip.count <= ports[Int(route.port)].mtu,
@@ -236,7 +241,7 @@ extension Worker {
             guard let found = neighbors.findOrInsert(key) else { return drop(mbuf, .neighborUnresolved) }
             neighbor = found
         }
-        transmit(mbuf, offset: mbuf.offset, length: ip.count, neighbor: neighbor)
+        transmit(mbuf, offset: mbuf.offset, length: ip.count, neighbor: neighbor, &way)
     }
 
     /// The same for any packet.

@@ -37,34 +37,74 @@ struct TransmitQueues: ~Copyable {
     }
 }
 
-extension Worker {
-    /// Sends the IP packet in `mbuf` to a neighbour, or holds it until the neighbour is known.
-    @inline(__always)
-    mutating func transmit(_ mbuf: Mbuf, neighbor index: Int) {
-        transmit(mbuf, offset: mbuf.offset, length: mbuf.length, neighbor: index)
-    }
+/// Where packets that follow each other go: a neighbour as it was when `changes` were the table's.
+struct Way: BitwiseCopyable {
+    /// Its index; -1 for none.
+    let neighbor: Int
+    let changes: UInt64
+    /// The first 8 octets of the Ethernet header and, from the sixth on, the last 8: numbers in network order.
+    let headerFirst: UInt64
+    let headerLast: UInt64
+    let port: Int
+    /// Whether packets can go there, and without a tag.
+    let isOpen: Bool
 
-    /// The same for the IP packet of `length` octets at `offset` of the buffer, which need not say so yet.
+    /// Where no packet went.
     @inline(__always)
-    mutating func transmit(_ mbuf: Mbuf, offset: Int, length: Int, neighbor index: Int) {
+    init() { (neighbor, changes, headerFirst, headerLast, port, isOpen) = (-1, 0, 0, 0, 0, false) }
+
+    init(_ entry: Neighbor, at index: Int, changes: UInt64, isOpen: Bool) {
+        neighbor = index
+        self.changes = changes
+        headerFirst = entry.headerFirst
+        headerLast = entry.headerFirst << 48 | UInt64(entry.headerSecond) << 16 | UInt64(entry.etherType)
+        port = Int(entry.port)
+        self.isOpen = isOpen
+    }
+}
+
+extension Worker {
+    /// Sends the IP packet of `length` octets at `offset` of the buffer, which need not say so yet, to a neighbour.
+    /// `way` is where the packet before it went: of those that follow each other to one neighbour only the first asks
+    /// about it.
+    @inline(__always)
+    mutating func transmit(_ mbuf: Mbuf, offset: Int, length: Int, neighbor index: Int, _ way: inout Way) {
+        if way.neighbor != index || way.changes != neighbors.changes { way = self.way(to: index) }
         let start = offset &- EthernetHeader.octets
-        guard neighbors.entries[index].isUsable, start >= 0 else {
-            return transmitLater(mbuf, offset: offset, length: length, neighbor: index)
+        guard way.isOpen, start >= 0, queues[way.port].count < queues[way.port].capacity else {
+            mbuf.setPacket(offset: offset, length: length)
+            return transmit(mbuf, neighbor: index)
         }
         mbuf.setPacket(offset: start, length: length &+ EthernetHeader.octets)
         let frame = mbuf.buffer.dropFirst(start).prefix(EthernetHeader.octets)
-        let neighbor = unsafe neighbors.entries.unsafePointer(at: index)
-        frame.store(unsafe neighbor.pointee.headerFirst, at: 0)
-        frame.store(unsafe neighbor.pointee.headerSecond, at: 8)
-        frame.store(unsafe neighbor.pointee.etherType, at: 12)
-        unsafe neighbor.pointee.usedAt = now
-        unsafe enqueue(mbuf, Int(neighbor.pointee.port))
+        frame.store(way.headerFirst, at: 0)
+        frame.store(way.headerLast, at: 6)
+        queues[way.port].append(mbuf)
+        queues.octets[way.port] &+= length &+ EthernetHeader.octets
     }
 
     @inline(never)
-    private mutating func transmitLater(_ mbuf: Mbuf, offset: Int, length: Int, neighbor index: Int) {
-        mbuf.setPacket(offset: offset, length: length)
-        if neighbors.entries[index].isUsable { drop(mbuf, .noBuffers) } else { hold(mbuf, for: index) }
+    private mutating func way(to index: Int) -> Way {
+        let neighbor = neighbors.entries[index]
+        if neighbor.isUsable { neighbors.entries[index].usedAt = now }
+        return Way(
+            neighbor, at: index, changes: neighbors.changes,
+            isOpen: neighbor.isUsable && ports[Int(neighbor.port)].vlan == 0)
+    }
+
+    /// Sends the IP packet in `mbuf` to a neighbour, or holds it until the neighbour is known.
+    @inline(never)
+    mutating func transmit(_ mbuf: Mbuf, neighbor index: Int) {
+        guard neighbors.entries[index].isUsable else { return hold(mbuf, for: index) }
+        let offset = mbuf.offset &- EthernetHeader.octets
+        guard offset >= 0 else { return drop(mbuf, .noBuffers) }
+        mbuf.setPacket(offset: offset, length: mbuf.length &+ EthernetHeader.octets)
+        let bytes = mbuf.bytes
+        bytes.store(neighbors.entries[index].headerFirst, at: 0)
+        bytes.store(neighbors.entries[index].headerSecond, at: 8)
+        bytes.store(neighbors.entries[index].etherType, at: 12)
+        neighbors.entries[index].usedAt = now
+        enqueue(mbuf, Int(neighbors.entries[index].port))
     }
 
     /// Puts a frame into a port's queue, with the tag of the port's VLAN. A full queue is offered to the port first;
