@@ -30,8 +30,8 @@ public struct OutboundSecurityAssociation: ~Copyable {
     let saltWord: UInt32
     /// Sum of the outer header's words behind the first two, without the checksum.
     let headerSum: UInt32
-    /// Of the next outer header, in the low 16 bits. A word of its own: the compiler reads two octets together with
-    /// what is beside them, which it can't while the store of the packet before is on its way to the cache.
+    /// Of the next outer header, in the low 16 bits. A word of its own, so that a store of two octets is not read back
+    /// as four; that bought nothing that could be measured.
     var identification: UInt32 = 0
     /// Whether its packets take the short way: tunnel mode, IPv4 outside, an ICV of 16 octets, and nothing else.
     let isPlain: Bool

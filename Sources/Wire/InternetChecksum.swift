@@ -21,7 +21,7 @@ public enum InternetChecksum {
     /// Whether the checksum of a 20-octet IPv4 header, which is not all zeros, holds.
     ///
     /// Folding keeps the remainder by 0xffff, and all ones is a remainder of 0: for the question alone, a sum in words
-    /// of 64 bits and one multiplication (which is what the compiler makes of the division) take 12 instructions less.
+    /// of 64 bits and one multiplication (which is what the compiler makes of the division) do instead of four folds.
     @inlinable
     @inline(__always)
     public static func isIntactMinimalHeader(_ bytes: PacketBytes) -> Bool {
