@@ -194,7 +194,7 @@ extension Mbuf {
 
     /// Whether a device is to encrypt it when it is sent: until then its payload is clear.
     @inline(__always)
-    var wantsEncryption: Bool { unsafe cdpdk_mbuf_wants_encryption(pointer) }
+    public var wantsEncryption: Bool { unsafe cdpdk_mbuf_wants_encryption(pointer) }
 
     /// Makes the engine at this address encrypt it; it holds an IP packet, ESP whole but for ciphertext and ICV.
     @inline(__always)

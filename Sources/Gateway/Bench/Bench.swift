@@ -283,7 +283,8 @@ struct Bench: ~Copyable {
         try expect(frames.allocate(made.count, from: pool), "no buffers")
         for index in 0..<made.count {
             _ = frames[index].fill(with: made[index].bytes, port: port.port, timestamp: 0)
-            if path == .inline { frames[index].setVerdict(isOpened: true) }
+            // What was left to a NIC comes from one that has opened it.
+            if path == .inline { frames[index].setVerdict(isOpened: made[index].wantsEncryption) }
         }
         _ = port.feed(&frames)
     }
