@@ -27,7 +27,7 @@ struct TunnelEntry: BitwiseCopyable {
 
         static let clampsMSS = Flags(rawValue: 1)
         static let learnsPathMTU = Flags(rawValue: 2)
-        /// In transport mode packets can't be cut (RFC 4303 section 3.3.4).
+        /// In transport mode packets can't be cut before they are protected (RFC 4303 section 3.3.4).
         static let isTransport = Flags(rawValue: 4)
         /// Whether a NIC may do the cryptography, each way.
         static let offloadsOutbound = Flags(rawValue: 8)

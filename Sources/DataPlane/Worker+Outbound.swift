@@ -180,14 +180,17 @@ extension Worker {
             isInline: handle != 0)
     }
 
-    /// RFC 4301 8.1, RFC 4303 3.3.4: what is too large is cut before it is protected, so that the peer need not put ESP
-    /// together.
+    /// RFC 4301 8.1, RFC 4303 3.3.4: what is too large is cut before it is protected, if it may be, so that the peer
+    /// need not put ESP together.
     @inline(never)
     private mutating func protectCut(
         _ slot: PacketSlot, _ tunnel: TunnelEntry, _ association: OutboundAssociationReference
     ) {
-        let mtu = Int(tunnel.innerMTU)
-        guard !tunnel.flags.contains(.isTransport) else { return refuseTooBig(slot, mtu: mtu) }
+        let mtu = Int(tunnel.innerMTU), isTransport = tunnel.flags.contains(.isTransport)
+        if Worker.goesInOuterFragments(slot, isTransport: isTransport) {
+            return protectThenCut(slot, tunnel, association)
+        }
+        guard !isTransport else { return refuseTooBig(slot, mtu: mtu) }
         association.with { $0.noteSending(tenth: tenth) }
         let handle = tunnel.flags.contains(.offloadsOutbound) ? deviceHandle(slot, tunnel, association) : 0
         cut(slot, mtu: mtu) { worker, piece in
@@ -195,8 +198,9 @@ extension Worker {
         }
     }
 
+    /// Protects and sends what the burst has so far.
     @inline(never)
-    private mutating func protectEarly() { protect() }
+    mutating func protectEarly() { protect() }
 
     /// Header pass, crypto pass, and on to the next hop.
     @inline(__always)

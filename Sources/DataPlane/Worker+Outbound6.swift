@@ -50,7 +50,7 @@ extension Worker {
     }
 
     /// RFC 8200 5, RFC 2473 7.1: no sender is asked for packets of less than 1280 octets; to who sends no more than
-    /// that there is nothing to say.
+    /// that there is nothing to say. In tunnel mode such a packet goes out in outer fragments and never comes here.
     mutating func tellTooBig6(_ slot: PacketSlot, mtu: Int) {
         guard slot.ip.count > IPv6Header.minimumMTUOctets else { return }
         originateError6(

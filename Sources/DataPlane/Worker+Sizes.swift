@@ -1,5 +1,10 @@
-// Packets of the wrong size: those that are cut before they are protected, fragments of ESP that are put together
-// before it is opened, TCP's segment size. RFC 791 section 3.2, RFC 4301 section 8, RFC 4303 section 3.3.4, RFC 6691.
+// Packets of the wrong size: those that are cut, fragments of ESP that are put together before it is opened, TCP's
+// segment size. RFC 791 section 3.2, RFC 4301 section 8, RFC 4303 section 3.3.4, RFC 2473 section 7, RFC 6691.
+//
+//   tunnel mode     IPv4 without DF          cut before it is protected, so that the peer need not put ESP together
+//                   IPv6, at most 1280       cut behind it: its sender may not be told to send less
+//   transport mode  IPv4 without DF          cut behind it: ESP and AH protect whole packets
+//   otherwise                                its sender hears how much fits
 
 import CDPDK
 import ESP
@@ -11,25 +16,32 @@ extension Worker {
     static let pieceLimit = 64
 
     /// Cuts an IPv4 packet that may be cut, and calls `send` with each piece in order; otherwise its sender hears of
-    /// it. The first piece stands for the packet, the others are our own (originated).
+    /// it.
     @inline(never)
     mutating func cut(_ slot: PacketSlot, mtu: Int, _ send: (inout Worker, Mbuf) -> Void) {
         guard !slot.isIPv6, let header = IPv4Header(slot.ip), !header.dontFragment,
             let fragmenter = Fragmenter(slot.ip, mtuOctets: mtu), fragmenter.count <= Worker.pieceLimit
         else { return refuseTooBig(slot, mtu: mtu) }
-        guard pieces.allocate(fragmenter.count, from: pool) else { return drop(slot.mbuf, .noBuffers) }
+        cut(slot.mbuf, by: fragmenter, send)
+    }
+
+    /// Calls `send` with each piece of the packet in `mbuf`, in order. The first stands for the packet, the others are
+    /// our own (originated).
+    @inline(never)
+    mutating func cut(_ mbuf: Mbuf, by fragmenter: Fragmenter, _ send: (inout Worker, Mbuf) -> Void) {
+        guard pieces.allocate(fragmenter.count, from: pool) else { return drop(mbuf, .noBuffers) }
         block.add(fragmenter.count &- 1, to: .originated)
         var index = 0
         while index < fragmenter.count {
             let piece = pieces[index], plan = fragmenter.plan(index)
             piece.setPacket(offset: piece.offset, length: plan.header &+ plan.payload)
-            piece.timestamp = slot.mbuf.timestamp
+            piece.timestamp = mbuf.timestamp
             // Its buffer is one of our own; who keeps what came in must not take it for another packet's.
             piece.port = Mbuf.originatedPort
             fragmenter.write(index, into: piece.bytes)
             index &+= 1
         }
-        slot.mbuf.free()
+        mbuf.free()
         index = 0
         while index < fragmenter.count {
             send(&self, pieces[index])

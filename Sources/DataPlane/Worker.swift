@@ -6,7 +6,7 @@
 //   Worker+Inbound    unprotected side: SAD, open, selectors; or clear text and the inbound SPD
 //   Worker+Outbound   protected side, and what was decrypted: route, outbound SPD, protect
 //   Worker+ESPInUDP   ESP behind a UDP header, and peers that move
-//   Worker+Sizes      packets that are cut, fragments that are put together
+//   Worker+Sizes      packets that are cut, fragments that are put together; Worker+OuterFragments: cut behind ESP
 //   Worker+PathMTU    routers' word on how large packets may be
 //   Worker+Punt       to the kernel and back
 //   Worker+Offload    what a NIC encrypts and decrypts
@@ -168,6 +168,8 @@ public struct Worker: ~Copyable {
     var pieces: MbufList
     /// Fragments of ESP that wait for the rest.
     var fragments: FragmentTable
+    /// Of the last outer IPv6 packet that was cut. Where it begins others can't guess (RFC 7739).
+    var outerIdentification: UInt32
     var policies: PolicyLookup
 
     var now: UInt64 = 0
@@ -253,6 +255,7 @@ public struct Worker: ~Copyable {
         pieces = MbufList(capacity: Worker.pieceLimit)
         fragments = FragmentTable(
             ticksPerSecond: plan.ticksPerSecond, wholeLimitOctets: plan.pool.frameOctets, secret: plan.mode.secret)
+        outerIdentification = UInt32(truncatingIfNeeded: plan.mode.secret)
         policies = PolicyLookup(capacity: capacity)
         let ticks = plan.ticksPerSecond, punted = UInt64(tables.topology.puntRatePacketsPerSecond)
         pathMessages = TokenBucket(rate: 10, burst: 10, ticksPerSecond: ticks)

@@ -14,6 +14,17 @@ extension AssociationProfile {
     /// The highest sequence number there is (RFC 4303 section 2.2.1): nothing is sent behind it.
     public var lastSequenceNumber: UInt64 { extendedSequenceNumbers ? .max : UInt64(UInt32.max) }
 
+    /// Octets of the outer packet that an inner one gives, which in transport mode is the packet before it is
+    /// protected. Padding for traffic flow confidentiality is not in it.
+    public func outerOctets(innerOctets: Int, outer: IPFamily) -> Int {
+        let header = mode == .transport ? 0 : outer == .v4 ? 20 : 40
+        guard algorithm.securityProtocol == .esp else {
+            return header + innerOctets + authenticationHeaderOctets(outer: outer)
+        }
+        let text = (innerOctets + 2 + 3) & ~3
+        return header + udpOctets + 8 + algorithm.ivOctets + text + algorithm.icvOctets
+    }
+
     /// Octets of the largest inner packet that gives an outer one of at most `linkMTU` octets; 0 when there is none. In
     /// transport mode, of the largest packet before it is protected. Padding for traffic flow confidentiality is not in
     /// it.

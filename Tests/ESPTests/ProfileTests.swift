@@ -48,6 +48,9 @@ struct ProfileTests {
                     #expect(sent[0].octets.count <= link && sent[1].octets.count > link, "\(name) in \(outer), \(link)")
                     #expect(
                         sent[0].octets.count > link - (profile.algorithm.securityProtocol == .esp ? 4 : 1), "\(name)")
+                    for (octets, sent) in zip([largest, largest + 1], sent) {
+                        #expect(profile.outerOctets(innerOctets: octets, outer: outer) == sent.octets.count, "\(name)")
+                    }
                 }
             }
             #expect(profile.innerMTUOctets(linkMTU: 40, outer: outer) >= 0)

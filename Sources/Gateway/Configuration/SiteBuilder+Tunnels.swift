@@ -217,7 +217,7 @@ extension SiteBuilder {
         problems.warning(
             table.path,
             "its inner MTU is \(innerMTUOctets) octets, and \(least == 1280 ? "IPv6" : "every host") sends "
-                + "packets of \(least)",
+                + "packets of \(least)\(least == 1280 ? ", which leave in fragments then" : "")",
             hint: "raise mtu_octets of the port that leads to \(draft.remoteAddress.map(\.description) ?? "the peer")")
     }
 }

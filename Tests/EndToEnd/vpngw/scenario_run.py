@@ -14,7 +14,8 @@ import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scapy.layers.inet import UDP
+from scapy.layers.inet import UDP, defragment
+from scapy.layers.inet6 import IPv6ExtHdrFragment, defragment6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum as internet_checksum
@@ -28,7 +29,7 @@ from .scenario import Case, ScenarioError
 
 IN_KEYS = {"port", "packets", "at_ms", "spacing_us"}
 OUT_KEYS = {"port", "packets", "tunnel", "child", "outer", "numbers", "high", "vlan", "any", "frames", "joined",
-            "largest", "text_octets", "count", "peer", "peer_port", "same"}
+            "largest", "text_octets", "count", "peer", "peer_port", "same", "cut"}
 GAP = 2 * MILLISECOND
 """Between two entries of a scenario: they are never in one burst."""
 
@@ -250,10 +251,12 @@ class CaseRun:
         if "peer" in entry:  # it has moved
             association = replace(association, destination=entry["peer"])
         seen = self._seen.setdefault((entry["tunnel"], child), _Seen())
-        highs = self._each(entry.get("high", 0), len(records))
+        packets = [self._packet(where, record, entry) for record in records]
+        if "cut" in entry:
+            packets = self._join_outer(where, packets, self.case.evaluate(entry["cut"]))
+        highs = self._each(entry.get("high", 0), len(packets))
         opened = []
-        for index, (record, high) in enumerate(zip(records, highs), start=1):
-            octets = self._packet(where, record, entry)
+        for index, (octets, high) in enumerate(zip(packets, highs), start=1):
             try:
                 opened.append(association.open(octets, high))
             except Exception as error:
@@ -288,7 +291,7 @@ class CaseRun:
             wanted, found = self._without(wanted, found, entry)
             if found != wanted:
                 self.problems.append(f"{where}, inner packet {index}: {_difference(found, wanted)}")
-        if len(inner) != len(expected) and "joined" in entry:
+        if len(inner) != len(expected) and ("joined" in entry or "cut" in entry):
             self.problems.append(f"{where}: {len(inner)} inner packets when put together, expected {len(expected)}")
         if "text_octets" in entry:
             sizes = self._each(self.case.evaluate(entry["text_octets"]), len(opened))
@@ -300,6 +303,41 @@ class CaseRun:
         """A value for each of so many packets: a list as it is, one value for all of them."""
         value = self.case.evaluate(value)
         return value if isinstance(value, list) else [value] * count
+
+    def _join_outer(self, where: str, packets: list[bytes], largest: int) -> list[bytes]:
+        """Outer packets, those in fragments put together by scapy. Each packet's fragments follow each other, are no
+        larger than `largest`, have an identification of their own and may be cut further."""
+        whole, waiting, seen = [], [], set()
+        for packet in map(parsed, packets):
+            fail = lambda text: self.problems.append(f"{where}: {packet.summary()}: {text}")  # noqa: E731, B023
+            if len(bytes(packet)) > largest:
+                fail(f"{len(bytes(packet))} octets, none should be above {largest}")
+            if packet.version == 4:
+                more, offset, name = "MF" in packet.flags, packet.frag * 8, packet.id
+                if internet_checksum(bytes(packet)[: packet.ihl * 4]) != 0:
+                    fail("the header checksum does not hold")
+            else:
+                part = packet.getlayer(IPv6ExtHdrFragment)
+                more, offset, name = (part.m, part.offset * 8, part.id) if part else (0, 0, None)
+            if not more and not offset:
+                whole.append(bytes(packet))
+                continue
+            if packet.version == 4 and "DF" in packet.flags:
+                fail("a fragment with DF")
+            if not waiting and name in seen:
+                fail(f"identification {name} for the second time")
+            if waiting and name != waiting[0][0]:
+                fail("a fragment of another packet")
+            seen.add(name)
+            waiting.append((name, packet))
+            if more:
+                continue
+            parts, waiting = [one for _, one in waiting], []
+            joined = defragment(parts)[0] if packet.version == 4 else defragment6(parts)
+            whole.append(bytes(joined))
+        if waiting:
+            self.problems.append(f"{where}: fragments without a last one")
+        return whole
 
     def _join(self, where: str, packets: list[bytes]) -> list[bytes]:
         """IPv4 fragments put together; a gap, an overlap or a wrong flag is a problem."""
