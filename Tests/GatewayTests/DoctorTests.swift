@@ -137,6 +137,14 @@ struct DoctorTests {
             try $0.write("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages", "75")
             try $0.write("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages", "537")
         },
+        Case(
+            testDescription: "no hugepages, and the kernel's are of 1 GiB", level: .fail, words: "512 MiB are needed",
+            remedy: "vm.nr_hugepages=1 "
+        ) {
+            try $0.write("/proc/meminfo", "MemTotal:  1 kB\nHugepagesize:    1048576 kB\n")
+            try $0.write("/sys/devices/system/node/node0/hugepages/hugepages-2048kB/free_hugepages", "75")
+            try $0.write("/sys/devices/system/node/node0/hugepages/hugepages-1048576kB/nr_hugepages", "0")
+        },
         Case(testDescription: "vfio-pci", level: .fail, words: "vfio-pci is not loaded", remedy: "modprobe vfio-pci") {
             try $0.remove("/sys/module/vfio_pci")
         },
@@ -253,6 +261,9 @@ struct DoctorTests {
         Case(testDescription: "state in memory", level: .fail, words: "is in memory (tmpfs)", remedy: "on a disk") {
             try $0.write(
                 "/proc/self/mountinfo", "1 0 1:0 / / rw - ext4 a rw\n2 1 0:5 / /var/lib rw shared:1 - tmpfs t rw\n")
+        },
+        Case(testDescription: "odd mounts", level: .fail, words: "is in memory (tmpfs)", remedy: "on a disk") {
+            try $0.write("/proc/self/mountinfo", "1 0 1:0 - \n - \n2 1 0:5 / /var/lib rw - tmpfs t rw\n")
         },
         Case(testDescription: "state far away", level: .warn, words: "is on nfs4", remedy: "local disk") {
             try $0.write(

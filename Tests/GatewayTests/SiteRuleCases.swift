@@ -80,6 +80,9 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
         RuleCase("\"0000:03:00.0\"", "\"\"", "port[0].device", at: "device = \"\"", "is empty"),
         RuleCase(
             "\"0000:03:00.0\"", "\"net_af_packet1,iface=x\"", "port[1].device", at: "iface=wan", "device of port[0]"),
+        RuleCase(
+            "\"0000:03:00.0\"", "\"net_af_packet0,iface=wan\"", "port[1].device", at: "net_af_packet1",
+            "\"wan\" is also the interface of port[0]"),
         RuleCase("\"0000:03:00.0\"", "\"eth0\"", "port[0].device", "net_af_packet0,iface=eth0", .warning),
         RuleCase("\"10.0.1.1/24\"", "\"10.0.1.1\"", "port[0].addresses[0]", "10.0.1.1/24"),
         RuleCase(

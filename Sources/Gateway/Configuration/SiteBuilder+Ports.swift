@@ -59,6 +59,15 @@ extension SiteBuilder {
         } else {
             devices[identity] = table.path
         }
+        if let interface = Machine.interface(of: device) {
+            if let other = devices["interface \(interface)"] {
+                problems.error(
+                    path, "\"\(interface)\" is also the interface of \(other)",
+                    hint: "two ports over one would each take all of its frames")
+            } else {
+                devices["interface \(interface)"] = table.path
+            }
+        }
         if !identity.contains(":") && !identity.hasPrefix("net_") {
             problems.warning(
                 path, "\"\(device)\" looks like neither a PCI address nor a DPDK vdev",
@@ -77,6 +86,10 @@ extension SiteBuilder {
             problems.error(
                 other.path + ".name", "\"\(Topology.puntName)\" is the name of the port to the kernel ([punt])",
                 hint: "give it another name")
+        }
+        if ports.count >= SiteBuilder.mostPorts {
+            problems.error(
+                "punt", "one port too many", hint: "\(SiteBuilder.mostPorts) at most, that to the kernel included")
         }
         let port = Topology.Port(
             name: Topology.puntName, role: .punt, device: device, addresses: [],

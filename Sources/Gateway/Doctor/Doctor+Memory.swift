@@ -46,7 +46,7 @@ extension Doctor {
                 ? .ok("hugepages", text)
                 : .warn(
                     "hugepages", "there are none: sites with huge_pages = true need them",
-                    "sysctl -w vm.nr_hugepages=512")
+                    "sysctl -w vm.nr_hugepages=\(pageCount(withFurther: 1024))")
         }
         guard site.dpdk.hugePages else {
             return .ok("hugepages", "not needed (huge_pages = false); \(text)")
@@ -54,12 +54,23 @@ extension Doctor {
         // A gateway that runs has taken its own already.
         let available = nodes.map { stateHolder == nil ? $0.freeKiB : $0.totalKiB }.reduce(0, +) / 1024
         guard available >= needed else {
-            let more = (nodes.map(\.totalKiB).reduce(0, +) / 1024 + needed - available) / 2 + 1
+            let more = pageCount(withFurther: needed - available)
             return .fail(
                 "hugepages", "\(needed) MiB are needed, \(text)",
                 "sysctl -w vm.nr_hugepages=\(more) && echo vm.nr_hugepages=\(more) > /etc/sysctl.d/90-vpn-gw.conf")
         }
         return .ok("hugepages", "\(needed) MiB are needed, \(text)")
+    }
+
+    /// What vm.nr_hugepages must be for so many MiB more: it counts pages of the size that the kernel was started with.
+    private func pageCount(withFurther wantedMiB: Int) -> Int {
+        let line = (machine.text("/proc/meminfo") ?? "").split(separator: "\n").first { $0.hasPrefix("Hugepagesize:") }
+        let sizeKiB = max(1, line.flatMap { $0.split(separator: " ").dropFirst().first }.flatMap { Int($0) } ?? 2048)
+        let name = "hugepages/hugepages-\(sizeKiB)kB/nr_hugepages"
+        let nodes = machine.list("/sys/devices/system/node").filter { $0.hasPrefix("node") }
+        let counts = nodes.compactMap { machine.number("/sys/devices/system/node/\($0)/\(name)") }
+        let there = counts.isEmpty ? machine.number("/sys/kernel/mm/\(name)") ?? 0 : counts.reduce(0, +)
+        return there + wantedMiB * 1024 / sizeKiB + 1
     }
 
     /// Whether each port's device has memory and workers on its own node.

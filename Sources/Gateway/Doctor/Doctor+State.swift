@@ -22,11 +22,11 @@ extension Doctor {
         var best: (length: Int, type: Substring)?
         for line in (machine.text("/proc/self/mountinfo") ?? "").split(separator: "\n") {
             let halves = line.split(separator: " - ", maxSplits: 1)
+            guard halves.count == 2, let type = halves[1].split(separator: " ").first else { continue }
             let fields = halves[0].split(separator: " ")
-            guard halves.count == 2, fields.count >= 5, let type = halves[1].split(separator: " ").first else {
-                continue
-            }
-            let point = String(fields[4])
+            guard fields.count >= 5 else { continue }
+            // The kernel's word for a blank.
+            let point = fields[4].replacing("\\040", with: " ")
             let isAbove = point == "/" || path == point || path.hasPrefix(point + "/")
             if isAbove, point.utf8.count >= best?.length ?? 0 { best = (point.utf8.count, type) }
         }
