@@ -136,7 +136,8 @@ extension Worker {
             // The last one of its SA lets it go on; looked for only where that can be.
             if ahead.count == 0 || ahead[0].association != packet.association { settle(packet.association) }
         }
-        if taken > 0 { finishPass() }
+        guard taken > 0 else { return }
+        if isObserved { finishObserved() } else { finishPass() }
     }
 
     /// Nobody raised the ceiling for a second: the store does not answer.

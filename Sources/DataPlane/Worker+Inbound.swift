@@ -106,13 +106,18 @@ extension Worker {
     /// Opens the inbound burst and passes what is authentic and allowed on to the inside.
     @inline(__always)
     mutating func openInbound() {
+        decryptInbound()
+        admitInbound()
+    }
+
+    @inline(__always)
+    mutating func decryptInbound() {
         inbound.prepare()
         inbound.resynchronize(&crypto)
         crypto.submit(inbound)
         _ = crypto.collect()
         inbound.finish(now: now)
         if deviceFailures > 0 { judgeDevice() }
-        admitInbound()
     }
 
     /// Passes on what the inbound burst let through.

@@ -101,6 +101,7 @@ extension Worker {
         dropLosses()
         keepPeers()
         showInFlight()
+        if observations.isOther(than: observerAddress) { adoptObserver() }
         if census.isWanted(by: index) {
             census.answer(index, neighbors, now: now, ticksPerSecond: ticksPerSecond)
         }

@@ -205,6 +205,7 @@ extension Worker {
     /// Header pass, crypto pass, and on to the next hop.
     @inline(__always)
     private mutating func protect() {
+        if isObserved { showUnprotected() }
         outbound.prepare()
         crypto.submit(outbound)
         _ = crypto.collect()

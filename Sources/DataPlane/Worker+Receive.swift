@@ -98,15 +98,9 @@ extension Worker {
     @inline(never)
     mutating func takeHandoffs() {
         frames.dequeue(rings[index].inside, limit: Worker.burst)
-        takeEach { worker, mbuf, ip, port in
-            guard ip.uint8(at: 0) >> 4 == 4 else { return worker.takeInside6(mbuf, ip, port) }
-            worker.inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: port))
-        }
+        takeEach(isOutside: false) { worker, mbuf, ip, port in worker.takeInside(mbuf, ip, port) }
         frames.dequeue(rings[index].outside, limit: Worker.burst)
-        takeEach { worker, mbuf, ip, port in
-            guard ip.uint8(at: 0) >> 4 == 4 else { return worker.sortOutside6(mbuf, ip, Int(port)) }
-            worker.sortOutside(mbuf, ip, Int(port))
-        }
+        takeEach(isOutside: true) { worker, mbuf, ip, port in worker.takeOutside(mbuf, ip, port) }
         frames.dequeue(rings[index].discovery, limit: Worker.burst)
         var taken = 0
         while taken < frames.count {
@@ -116,8 +110,24 @@ extension Worker {
     }
 
     @inline(__always)
-    private mutating func takeEach(_ take: (inout Worker, Mbuf, PacketBytes, UInt16) -> Void) {
+    mutating func takeInside(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: UInt16) {
+        guard ip.uint8(at: 0) >> 4 == 4 else { return takeInside6(mbuf, ip, port) }
+        inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: port))
+    }
+
+    @inline(__always)
+    mutating func takeOutside(_ mbuf: Mbuf, _ ip: PacketBytes, _ port: UInt16) {
+        guard ip.uint8(at: 0) >> 4 == 4 else { return sortOutside6(mbuf, ip, Int(port)) }
+        sortOutside(mbuf, ip, Int(port))
+    }
+
+    @inline(__always)
+    private mutating func takeEach(
+        isOutside: Bool, _ take: (inout Worker, Mbuf, PacketBytes, UInt16) -> Void
+    ) {
         guard frames.count > 0 else { return }
+        hasWorked = true
+        if isObserved { return takeHandoffsObserved(isOutside: isOutside) }
         var taken = 0
         while taken < frames.count {
             let mbuf = frames[taken]
@@ -125,6 +135,25 @@ extension Worker {
             taken &+= 1
         }
         finishPass()
+    }
+
+    /// The same while somebody looks.
+    @inline(never)
+    private mutating func takeHandoffsObserved(isOutside: Bool) {
+        let isTraced = observer?.plan.kind == .trace && mayTrace(frames.count)
+        var taken = 0
+        while taken < frames.count {
+            let mbuf = frames[taken], port = portIndex(of: mbuf)
+            taken &+= 1
+            if isTraced {
+                traceHandoff(mbuf, port, isOutside: isOutside)
+            } else if isOutside {
+                takeOutside(mbuf, mbuf.bytes, port)
+            } else {
+                takeInside(mbuf, mbuf.bytes, port)
+            }
+        }
+        if !isTraced { finishObserved() }
     }
 
     /// Our index of the port that a buffer says it came in by.

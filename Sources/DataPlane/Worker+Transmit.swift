@@ -127,7 +127,9 @@ extension Worker {
     @inline(__always)
     mutating func send(_ port: Int) {
         guard !ports[port].isPaused else { return }
-        let sent = queues[port].transmit(port: ports[port].id, queue: ports[port].txQueue)
+        let sent =
+            isObserved
+            ? transmitObserved(port) : queues[port].transmit(port: ports[port].id, queue: ports[port].txQueue)
         guard sent > 0 else { return }
         block.add(sent, to: .transmitted)
         block.add(sent, to: .txPackets, port: port)

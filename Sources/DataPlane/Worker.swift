@@ -14,6 +14,7 @@
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
 //   Worker+Ahead      decrypted packets that wait until their number is on disk
 //   Worker+Adopt      between two rounds: other tables
+//   Worker+Observe    what somebody is shown who looks at packets, Worker+Trace step by step
 //
 // Every burst goes through passes over fixed arrays. A packet ends in exactly one of: transmit, consume, drop, hand
 // off, hold. Nothing here allocates, locks, throws or counts references per packet.
@@ -109,6 +110,7 @@ public struct Worker: ~Copyable {
     var gatesVersion: UInt64 = 0
     /// Whether something may be left that was begun under other gates.
     var isDraining = false
+    let observations: ObservationCell
 
     // The tables of the moment, which the cell keeps until this worker says that it has others.
     var tablesAddress: UInt
@@ -147,6 +149,8 @@ public struct Worker: ~Copyable {
     var originated: PacketSlots
     /// Packets that were dropped and not yet freed.
     public internal(set) var dropped: MbufList
+    /// Why each of them was.
+    let reasons: FixedArray<DropReason>
     var queues: TransmitQueues
     let held: FixedArray<HeldPacket>
     var heldCount = 0
@@ -186,6 +190,20 @@ public struct Worker: ~Copyable {
     var neighborAnswers: TokenBucket
     var neighborRequests: TokenBucket
 
+    // Of somebody who looks at packets, if there is somebody.
+    var isObserved = false
+    var observer: ObservationRing?
+    var observerAddress: UInt = 0
+    /// Dropped packets that have been shown.
+    var lookedAtDropped = 0
+    /// The packets of a burst.
+    var originals: MbufList
+    /// The record of the packet that is followed.
+    var tracing: ObservationSlot?
+    var traces: TokenBucket
+    /// Whether there was anything to do in this round.
+    var hasWorked = false
+
     /// A worker that has seen nothing. Throws `.noCrypto`.
     public init(_ plan: WorkerPlan) throws(DataPlaneError) {
         guard let crypto = SoftwareCrypto() else { throw .noCrypto }
@@ -200,6 +218,7 @@ public struct Worker: ~Copyable {
         census = plan.census
         notices = plan.notices
         gates = plan.gates
+        observations = plan.observations
         let (address, reference) = unsafe plan.tables.read()
         let tables = unsafe reference.takeUnretainedValue()
         tablesAddress = address
@@ -240,8 +259,10 @@ public struct Worker: ~Copyable {
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
-        dropped = MbufList(
-            capacity: Worker.heldLimit + AheadList.limit + FragmentTable.bufferLimit + 4 * capacity)
+        let droppedLimit = Worker.heldLimit + AheadList.limit + FragmentTable.bufferLimit + 4 * capacity
+        dropped = MbufList(capacity: droppedLimit)
+        reasons = FixedArray(unfilled: droppedLimit)
+        originals = MbufList(capacity: Worker.burst)
         queues = TransmitQueues(count: plan.ports.count)
         held = FixedArray(unfilled: Worker.heldLimit)
         received = FixedArray(unfilled: capacity)
@@ -264,6 +285,7 @@ public struct Worker: ~Copyable {
         errorMessages = TokenBucket(rate: 100, burst: 50, ticksPerSecond: ticks)
         neighborAnswers = TokenBucket(rate: 1000, burst: 100, ticksPerSecond: ticks)
         neighborRequests = TokenBucket(rate: 1000, burst: 1000, ticksPerSecond: ticks)
+        traces = TokenBucket(rate: Worker.tracedPerSecond, burst: 1000, ticksPerSecond: ticks)
         learnStaticNeighbors(tables.topology)
         block.adopted(tables.generation, ticks: 0)
     }
@@ -309,6 +331,8 @@ public struct Worker: ~Copyable {
     mutating func poll(port: Int) {
         frames.receive(port: ports[port].id, queue: ports[port].rxQueue, limit: Worker.burst)
         guard frames.count > 0 else { return }
+        hasWorked = true
+        if isObserved { return takeObserved(port: port) }
         if ports[port].isPunt { receivePunted(on: port) } else { receive(on: port) }
         finishPass()
     }
@@ -339,13 +363,18 @@ public struct Worker: ~Copyable {
     public mutating func stopCryptography() { crypto.stopWorking() }
 
     /// Gives dropped packets back to their pool.
-    public mutating func releaseDropped() { dropped.freeAll() }
+    public mutating func releaseDropped() {
+        if isObserved { showDropped() }
+        lookedAtDropped = 0
+        dropped.freeAll()
+    }
 
     /// Ends a packet's way.
     @inline(__always)
     mutating func drop(_ mbuf: Mbuf, _ reason: DropReason) {
         block.countDrop(reason)
         if dropped.count == dropped.capacity { releaseDropped() }
+        reasons[dropped.count] = reason
         dropped.append(mbuf)
     }
 
@@ -359,9 +388,14 @@ public struct Worker: ~Copyable {
 
     /// Polls until the block says stop, then drains. The clock is the processor's time-stamp counter.
     mutating func run() {
+        var now = rte_rdtsc()
         while !block.mustStop {
-            poll(now: rte_rdtsc())
+            hasWorked = false
+            poll(now: now)
             releaseDropped()
+            let next = rte_rdtsc()
+            if hasWorked { block.add(Int(next &- now), to: .busyTicks) }
+            now = next
         }
         drain()
     }

@@ -17,6 +17,8 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
         case longestAdoption
         /// The gates under which nothing is left that was begun under earlier ones.
         case gates
+        /// Ticks of rounds that had packets.
+        case busyTicks
     }
     /// Counters of each port.
     enum PortCounter: Int, CaseIterable {

@@ -17,6 +17,7 @@ public final class WorkerGroup: Sendable {
     private let blocks: [WorkerBlock]
     private let rings: [HandoffRings]
     private let notices: [NoticeRing]
+    private let observatory: Observatory
     private let ports: [StartedPort]
     let gates = OffloadGates()
     private let ticksPerSecond: UInt64
@@ -40,6 +41,7 @@ public final class WorkerGroup: Sendable {
         cell = TableCell(tables)
         census = NeighborCensus(workers: workers)
         notices = (0..<workers).map { _ in NoticeRing() }
+        observatory = Observatory(workers: workers)
     }
 
     deinit {
@@ -79,6 +81,34 @@ public final class WorkerGroup: Sendable {
         for ring in notices { ring.take(body) }
     }
 
+    /// Has workers show single packets, each within a tenth of a second; false while another request is under way, or
+    /// has just ended.
+    public func observe(_ request: ObservationRequest) -> Bool { observatory.begin(request) }
+
+    /// Whether every worker has begun to show what `observe` asked for.
+    public var isObserved: Bool { observatory.isUnderWay }
+
+    /// Has workers show nothing any more. What they have shown and nobody took is gone.
+    public func endObservation() { observatory.end() }
+
+    /// Takes at most `limit` of what workers have shown, oldest first of each.
+    public func takeObservations(limit: Int) -> [Observation] { observatory.take(limit: limit) }
+
+    /// Since `observe`: packets that were to be shown and found no room, and packets that went by uninspected because
+    /// more came than can be followed one by one.
+    public var observationLosses: (missed: UInt64, unlooked: UInt64) { observatory.losses }
+
+    /// Seconds that each worker has spent on rounds that had packets.
+    public var busySeconds: [Double] {
+        blocks.map { Double($0.get(.busyTicks)) / Double(max(1, ticksPerSecond)) }
+    }
+
+    /// Packets that each worker has received.
+    public var receivedPackets: [UInt64] { blocks.map { $0.get(.received) } }
+
+    /// The clock of observations, in ticks, and how many make a second.
+    public var clock: (ticks: UInt64, perSecond: UInt64) { (rte_rdtsc(), ticksPerSecond) }
+
     /// Rounds that each worker has made: when all have grown, whatever a worker was doing before is over.
     public var rounds: [UInt64] { blocks.map { $0.get(.rounds) } }
 
@@ -95,6 +125,7 @@ public final class WorkerGroup: Sendable {
         WorkerPlan(
             index: index, tables: cell, attention: arena.attention, census: census, notices: notices[index],
             gates: gates,
+            observations: observatory.cells[index],
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,

@@ -85,6 +85,8 @@ public struct WorkerPlan: Sendable {
     public var notices: NoticeRing
     /// What says whether it may leave packets to a NIC.
     var gates: OffloadGates
+    /// Where it hears of who looks at packets.
+    var observations: ObservationCell
     /// In the topology's order.
     public var ports: [Port]
     /// Where its own packets come from.
@@ -101,8 +103,8 @@ public struct WorkerPlan: Sendable {
     /// A plan.
     init(
         index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, notices: NoticeRing,
-        gates: OffloadGates, ports: [Port], pool: PacketPool, block: WorkerBlock, rings: [HandoffRings],
-        ticksPerSecond: UInt64, mode: WorkerMode
+        gates: OffloadGates, observations: ObservationCell, ports: [Port], pool: PacketPool, block: WorkerBlock,
+        rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
     ) {
         self.index = index
         self.tables = tables
@@ -110,6 +112,7 @@ public struct WorkerPlan: Sendable {
         self.census = census
         self.notices = notices
         self.gates = gates
+        self.observations = observations
         self.ports = ports
         self.pool = pool
         self.block = block

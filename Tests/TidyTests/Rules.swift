@@ -10,7 +10,7 @@ enum Rules {
         // GRDB brings GRDBSQLite, SQLite's own calls.
         "SAStore": ["Glibc", "Synchronization", "GRDBSQLite"],
         "Capture": ["Glibc"],
-        "Gateway": ["Foundation", "Glibc", "Synchronization"],
+        "Gateway": ["Dispatch", "Foundation", "Glibc", "Synchronization"],
         "vpn-gw": ["Foundation"],
     ]
 
@@ -70,6 +70,7 @@ enum Rules {
         "DataPlane/Environment.swift": "EAL's command line",
         "DataPlane/FixedArray.swift": "the worker's arrays: memory of their own, bounds checked",
         "DataPlane/Mbuf.swift": "DPDK's packet buffers and lists of them",
+        "DataPlane/ObservationRing.swift": "records in a ring between two threads, which two counts keep apart",
         "DataPlane/PacketPool.swift": "DPDK's pools and rings",
         "DataPlane/PacketSlots.swift": "packets of a pass, and their keys' addresses for rte_acl",
         "DataPlane/PolicyLookup.swift": "gives rte_acl the addresses of keys",
@@ -102,6 +103,7 @@ enum Rules {
         "Capture/CaptureMerge.swift": "readers that don't move, in memory of their own",
         "Capture/CaptureReader.swift": "calls the C shim over libpcap; a record's octets lie in its buffer",
         "Capture/CaptureWriter.swift": "calls the C shim over libpcap",
+        "Capture/PrivateFile.swift": "a file by system calls, for its mode",
         "Capture/SystemReason.swift": "strerror",
 
         "SAStore/KeysSeen.swift": "opens a file by a system call",
@@ -132,6 +134,7 @@ enum Rules {
         "Gateway/Live/Log.swift": "fstat of stderr",
         "Gateway/Live/Machine.swift": "if_nametoindex",
         "Gateway/Live/ServiceManager.swift": "a datagram to the service manager by system calls",
+        "Gateway/Terminal/Terminal.swift": "a terminal's settings and size by system calls",
         "Gateway/Replay/CaptureOutputs.swift": "writers that don't move, in memory of their own",
     ]
 }
