@@ -40,6 +40,9 @@ public struct Failure: Sendable {
         case let error as PortUnknown:
             message = "\(error)"
             exitCode = .usage
+        case let error as Top.NoTerminal:
+            message = error.description
+            exitCode = .usage
         case let error as PeerExport.Refusal:
             message = error.description
             exitCode = .configuration

@@ -31,6 +31,7 @@ public final class StateStore: Sendable {
     /// another machine's, or was written later than now, with a minute's grace: then it may be an old copy.
     ///
     /// - Parameters:
+    ///   - path: the state directory.
     ///   - now: seconds since 1970 by the wall clock.
     ///   - machine: who this machine is; nil where it can't be told, which fits any store.
     public init(directory path: String, now: Int64, machine: MachineIdentity?) throws(StoreError) {

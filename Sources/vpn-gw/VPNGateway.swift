@@ -7,9 +7,9 @@ struct VPNGateway: AsyncParsableCommand {
         commandName: "vpn-gw",
         abstract: "A userspace IPsec gateway over DPDK.", version: SoftwareVersion.text,
         subcommands: [
-            Run.self, Check.self, ShowCommand.self, SACommand.self, ReloadCommand.self, CapsCommand.self,
-            OffloadCommand.self,
-            RestartPortCommand.self, Pcap.self,
+            Run.self, Check.self, ShowCommand.self, TopCommand.self, TraceCommand.self, CaptureCommand.self,
+            SACommand.self, ReloadCommand.self, CapsCommand.self, OffloadCommand.self, RestartPortCommand.self,
+            Pcap.self,
             BenchCommand.self, Keygen.self, StateCommand.self, DoctorCommand.self, ExportCommand.self,
             ManualCommand.self,
         ],

@@ -78,7 +78,7 @@ struct ControlClientTests {
 
     @Test("every subject has a table with titles, also without a row")
     func tables() async throws {
-        for subject in ControlSubject.allCases {
+        for subject in ControlSubject.allCases where subject != .summary {
             let text = ControlTable.text(subject, [:])
             #expect(text.hasSuffix("\n") && text.first?.isUppercase == true, "\(subject)")
         }

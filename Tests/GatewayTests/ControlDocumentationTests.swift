@@ -2,6 +2,7 @@ import Foundation
 import IPsec
 import Testing
 
+@testable import DataPlane
 @testable import Gateway
 
 @Suite("docs/CONTROL.md names what the API has")
@@ -49,11 +50,33 @@ struct ControlDocumentationTests {
             expectNamed(String(variable))
         }
         let text = MetricsText(
-            report: ControlMetricsTests.report, associations: [Sample.association], counters: ControlCounters(),
+            report: ControlMetricsTests.report, associations: [Sample.association],
+            counters: ControlMetricsTests.counters,
             name: "a")
         for line in text.text.split(separator: "\n") where !line.hasPrefix("#") {
             expectNamed(String(line.prefix { $0 != "{" && $0 != " " }))
         }
+    }
+
+    @Test("what looking at packets takes and answers")
+    func observing() throws {
+        for kind in ObserveRequest.Kind.allCases { #expect(page.contains("\"\(kind.rawValue)\"")) }
+        for field in ["kind", "spi", "address", "reason", "port", "count", "snap_octets", "observation"] {
+            expectNamed(field)
+        }
+        let packet = TracedPacket(
+            ObservationTextTests.observation {
+                $0.fate = .dropped
+                $0.inboundSPI = 1
+            }, time: "t", ObservationTextTests.names)
+        let seen = ObservedPackets(traced: [packet], blocks: [], count: 1, missed: 0, unlooked: 0, isOver: false)
+        for answer in [ControlAnswer(.taken(seen)), ControlAnswer(.started(number: 1, notes: []))] {
+            for name in Self.names(try JSONSerialization.jsonObject(with: Data(answer.body))) { expectNamed(name) }
+        }
+        for name in ["out_port", "outbound_spi", "sequence_number", "reason"] { expectNamed(name) }
+        #expect(page.contains("asked for \(ObservationSession.patience.components.seconds) seconds"))
+        #expect(page.contains("at most \(ObservationSession.recordLimit) packets"))
+        #expect(page.contains("at most \(ControlView.Summary.tunnelLimit):"))
     }
 
     @Test("the limits")
@@ -116,10 +139,29 @@ private enum Sample {
         port: "wan", family: "ipv4", address: "a", mac: "m", state: "static", ageSeconds: 1)
     static let route = ControlView.Route(family: "ipv4", destination: "a", via: "b", port: "wan", kind: "static")
 
-    static let rows: [any Sendable] = [association, policy, port, worker, offload, capability, neighbor, route]
+    static let summary = ControlView.Summary(
+        name: "t", version: "0", uptimeSeconds: 1, ratesSeconds: 1, rxPackets: 0, originatedPackets: 0, txPackets: 0,
+        consumedPackets: 0, droppedPackets: 0, inFlightPackets: 0, tunnels: .init(count: 1, up: 1, down: 0, quiet: 0),
+        ports: [
+            .init(
+                name: "wan", role: "protected", link: .up, rxPacketsPerSecond: 0, rxBitsPerSecond: 0,
+                txPacketsPerSecond: 0, txBitsPerSecond: 0, rxLostPackets: 0)
+        ],
+        busiestTunnels: [
+            .init(
+                name: "t", state: "up", remoteAddress: "b", outboundPath: "software", inboundPath: "software",
+                outboundPacketsPerSecond: 0, outboundBitsPerSecond: 0, inboundPacketsPerSecond: 0,
+                inboundBitsPerSecond: 0)
+        ], drops: [.init(reason: "replayed", help: "h", packets: 1, packetsPerSecond: 0)],
+        workers: [.init(index: 0, core: 1, busyShare: 0.5, packetsPerSecond: 0)])
+
+    static let rows: [any Sendable] = [
+        association, policy, port, worker, offload, capability, neighbor, route, summary.workers[0],
+    ]
     static let views: [ControlView] = [
         .sa([association]), .spd([policy]), .ports([port]), .workers([worker]), .offload([offload]),
         .caps([capability]),
         .drops([.replayed: 1]), .neighbors([neighbor]), .routes([route]), .report(ControlMetricsTests.report),
+        .summary(summary),
     ]
 }

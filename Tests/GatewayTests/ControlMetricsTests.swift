@@ -11,6 +11,10 @@ struct ControlMetricsTests {
         ports: ["wan": .init(rxPackets: 1, rxOctets: 2, txPackets: 3, txOctets: UInt64.max)],
         drops: ["replayed": 1, "integrity_failed": 3], sas: [], isConserved: true)
 
+    static let counters = ControlCounters(
+        workers: [.init(busySeconds: 1.5, polls: 9)], softLifetimeEvents: 5, hardLifetimeEvents: 6, storeCommits: 7,
+        storeWrittenOctets: 8)
+
     private func ask(_ rig: ControlRig, _ method: String, _ path: String) async throws -> Answer {
         let port = try #require(rig.server.metricsPort)
         return try await offPool { try RawConnection(port: port).ask(method, path) }
@@ -24,8 +28,7 @@ struct ControlMetricsTests {
             let rows = [row]
             rig.target.with {
                 $0.views = [.report: .report(Self.report), .sa: .sa(rows)]
-                $0.counters = ControlCounters(
-                    softLifetimeEvents: 5, hardLifetimeEvents: 6, storeCommits: 7, storeWrittenOctets: 8)
+                $0.counters = Self.counters
             }
             let answer = try await ask(rig, "GET", "/metrics")
             #expect(answer.status == 200 && answer.head.contains("content-type: application/openmetrics-text"))
@@ -38,6 +41,7 @@ struct ControlMetricsTests {
                 "vpngw_sa_packets_total{tunnel=\"\\\"b\\\\\\\"\",spi=\"0x00001001\",direction=\"outbound\"} 12345",
                 "vpngw_lifetime_events_total{kind=\"hard\"} 6", "vpngw_store_commits_total 7",
                 "vpngw_store_written_octets_total 8", "vpngw_sas 1",
+                "vpngw_worker_busy_seconds_total{worker=\"0\"} 1.500000", "vpngw_worker_polls_total{worker=\"0\"} 9",
             ] {
                 #expect(lines.contains(expected), "\(expected)")
             }
@@ -46,7 +50,7 @@ struct ControlMetricsTests {
                 if line.hasPrefix("# TYPE ") { family = String(line.split(separator: " ")[2]) }
                 #expect(
                     line.hasPrefix("# TYPE \(family) ") || line.hasPrefix("# HELP \(family) ")
-                        || line.wholeMatch(of: /[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)+\})? [0-9]+/) != nil
+                        || line.wholeMatch(of: /[a-z_]+(\{([a-z]+="([^"\\]|\\.)*",?)+\})? [0-9.]+/) != nil
                             && line.hasPrefix(family),
                     "\(line)")
             }
@@ -71,13 +75,52 @@ struct ControlMetricsTests {
             rig.target.with { $0.isHealthy = false }
             #expect(try await ask(rig, "GET", "/healthz").status == 503)
             #expect(try await ask(rig, "POST", "/metrics").status == 405)
-            for path in ["/", "/v1", "/v1/sa", "/v1/reload"] {
+            for path in ["/index.html", "/v1", "/v1/sa", "/v1/reload", "/v1/observe/start"] {
                 #expect(try await ask(rig, "GET", path).status == 404)
                 #expect(try await ask(rig, "POST", path).status == 404)
             }
             #expect(rig.target.calls == [])
             rig.target.with { $0.views[.report] = .report(Self.report) }
             #expect(try await ask(rig, "GET", "/metrics").status == 500, "no SAs to be had")
+        }
+    }
+
+    @Test("who takes plain text and not OpenMetrics gets the older format: families named as their samples")
+    func prometheus() {
+        for (accept, isOpen) in [
+            ("", true), ("*/*", true), ("text/plain", false),
+            ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", true),
+            ("text/plain;version=0.0.4;q=0.3,*/*;q=0.2", false),
+        ] {
+            #expect((MetricsText.Format(accept: accept) == .openMetrics) == isOpen, "\(accept)")
+        }
+        let text = MetricsText(
+            report: Self.report, associations: [ControlClientTests.association], counters: Self.counters, name: "a",
+            format: .prometheus
+        ).text
+        #expect(!text.contains("# EOF") && text.contains("# TYPE vpngw_build_info gauge\n"))
+        var family = ""
+        for line in text.split(separator: "\n") {
+            if line.hasPrefix("# TYPE ") { family = String(line.split(separator: " ")[2]) }
+            #expect(line.hasPrefix("#") || line.prefix { $0 != "{" && $0 != " " } == family, "\(line)")
+        }
+    }
+
+    @Test("the page and what it asks for, which no long view holds up")
+    func page() async throws {
+        try await ControlRig.run(metrics: "127.0.0.1:0") { rig in
+            let page = try await ask(rig, "GET", "/")
+            #expect(page.status == 200 && page.head.contains("content-type: text/html"))
+            for field in ["content-security-policy: default-src 'none'; script-src 'nonce-", "cache-control: no-store"]
+            {
+                #expect(page.head.contains(field), "\(page.head)")
+            }
+            #expect(!page.head.contains("unsafe") && !page.body.contains("NONCE"))
+            #expect(try await ask(rig, "POST", "/").status == 405)
+            #expect(rig.target.calls == [])
+            #expect(try await ask(rig, "GET", "/status.json").status == 500, "no summary to be had")
+            rig.target.with { $0.views[.summary] = .drops([.replayed: 3]) }
+            #expect(try await ask(rig, "GET", "/status.json").json["drops"] as? [String: Int] == ["replayed": 3])
         }
     }
 

@@ -15,6 +15,9 @@ final class FakeTarget: ControlTarget {
         var counters = ControlCounters()
         var calls: [String] = []
         var added: [AddAssociations] = []
+        var observed: [ObserveRequest] = []
+        /// Answers to the next questions; the last one stays.
+        var seen: [ObservedPackets] = []
         var viewsNow = 0
         var viewsAtOnce = 0
     }
@@ -63,6 +66,20 @@ final class FakeTarget: ControlTarget {
         return record("offload \(subject) \(request.direction?.rawValue ?? "both") \(request.wanted)")
     }
     func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome { record("restart \(name)") }
+    func observe(_ request: ObserveRequest, by peer: ControlPeer) async -> ObservationOutcome {
+        with { $0.observed.append(request) }
+        let outcome = record("observe \(request.kind)")
+        return outcome.exitCode == .ok ? .started(number: 7, notes: ["a note"]) : .refused(outcome)
+    }
+    func takeObserved(_ number: Int) async -> ObservationOutcome {
+        _ = record("take \(number)")
+        let answers = with { state -> [ObservedPackets] in
+            defer { if state.seen.count > 1 { state.seen.removeFirst() } }
+            return state.seen
+        }
+        return answers.first.map { .taken($0) } ?? .refused(ControlOutcome(.unavailable, ["it is over"]))
+    }
+    func endObservation(_ number: Int) async -> ControlOutcome { record("end \(number)") }
     func isHealthy() async -> Bool { with { $0.isHealthy } }
     func counters() async -> ControlCounters { with { $0.counters } }
 }
@@ -267,6 +284,11 @@ final class ForgetfulTarget: ControlTarget {
     var count: Int { added.withLock { $0 } }
 
     func view(_ subject: ControlSubject) async throws -> ControlView { .drops([:]) }
+    func observe(_ request: ObserveRequest, by peer: ControlPeer) async -> ObservationOutcome {
+        .refused(ControlOutcome(.unavailable, []))
+    }
+    func takeObserved(_ number: Int) async -> ObservationOutcome { .refused(ControlOutcome(.unavailable, [])) }
+    func endObservation(_ number: Int) async -> ControlOutcome { ControlOutcome(.ok, []) }
     func reload(by peer: ControlPeer) async -> ControlOutcome { ControlOutcome(.ok, []) }
     func addAssociations(_ request: AddAssociations, by peer: ControlPeer) async -> ControlOutcome {
         added.withLock { $0 += 1 }

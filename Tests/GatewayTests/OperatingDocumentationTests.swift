@@ -58,7 +58,7 @@ struct OperatingDocumentationTests {
     private static var metrics: Set<String> {
         let text = MetricsText(
             report: ControlMetricsTests.report, associations: [ControlClientTests.association],
-            counters: ControlCounters(), name: "a"
+            counters: ControlMetricsTests.counters, name: "a"
         ).text
         return Set(
             text.split(separator: "\n").filter { !$0.hasPrefix("#") }.map { line in

@@ -10,10 +10,12 @@ struct ControlAPI: HTTPResponder {
         case about
         case view(ControlSubject)
         case reload, addAssociations, activate, remove, setOffload, restartPort
+        case observe, takeObserved, endObservation
 
         static var allCases: [Route] {
             [.about] + ControlSubject.allCases.map(Route.view) + [
-                .reload, .addAssociations, .activate, .remove, .setOffload, .restartPort,
+                .reload, .addAssociations, .activate, .remove, .setOffload, .restartPort, .observe, .takeObserved,
+                .endObservation,
             ]
         }
 
@@ -22,6 +24,7 @@ struct ControlAPI: HTTPResponder {
             switch self {
             case .about, .view: .GET
             case .reload, .addAssociations, .activate, .remove, .setOffload, .restartPort: .POST
+            case .observe, .takeObserved, .endObservation: .POST
             }
         }
 
@@ -35,6 +38,9 @@ struct ControlAPI: HTTPResponder {
             case .remove: "/v1/sa/remove"
             case .setOffload: "/v1/offload"
             case .restartPort: "/v1/ports/restart"
+            case .observe: "/v1/observe/start"
+            case .takeObserved: "/v1/observe/take"
+            case .endObservation: "/v1/observe/stop"
             }
         }
     }
@@ -139,6 +145,15 @@ struct ControlAPI: HTTPResponder {
                 try body.allow("port")
                 let port = try body.port()
                 return { [target] in ControlAnswer(await target.restartPort(port, by: peer)) }
+            case .observe:
+                let request = try ObserveRequest(body: body)
+                return { [target] in ControlAnswer(await target.observe(request, by: peer)) }
+            case .takeObserved:
+                let named = try NamedObservation(body: body)
+                return { [target] in ControlAnswer(await target.takeObserved(named.number)) }
+            case .endObservation:
+                let named = try NamedObservation(body: body)
+                return { [target] in ControlAnswer(await target.endObservation(named.number)) }
             case .about, .view: preconditionFailure("a route that changes nothing")
             }
         } catch {
@@ -203,7 +218,7 @@ extension ControlView {
         case .offload(let rows): return cut(rows, ControlView.offload)
         case .neighbors(let rows): return cut(rows, ControlView.neighbors)
         case .routes(let rows): return cut(rows, ControlView.routes)
-        case .ports, .workers, .caps, .drops, .report: return Page(view: self)
+        case .ports, .workers, .caps, .drops, .report, .summary: return Page(view: self)
         }
     }
 }

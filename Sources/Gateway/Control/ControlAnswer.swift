@@ -8,6 +8,8 @@ struct ControlAnswer: Sendable {
     var body: [UInt8]
     /// For a method that the path does not take: those it takes.
     var allow: String?
+    /// Further header fields, names in lower case.
+    var fields: [(name: String, value: String)] = []
 
     init(_ status: HTTPResponseStatus, text: String, contentType: String) {
         self.status = status

@@ -57,6 +57,23 @@ public struct ControlClient: Sendable {
         }
     }
 
+    /// Everything at a glance, as the gateway has it now.
+    func summary() throws(ControlClientError) -> [String: Any] { try view(.summary) }
+
+    /// One step of looking at packets: "start", "take" or "stop". Throws the gateway's words when it refuses.
+    func observe(_ step: String, _ fields: [String: Any]) throws(ControlClientError) -> [String: Any] {
+        let body = (try? JSONSerialization.data(withJSONObject: fields)) ?? Data()
+        let answer = try ask("POST", "/v1/observe/\(step)", Array(body))
+        guard let code = (answer["exit_code"] as? Int).flatMap({ ExitCode(rawValue: Int32(clamping: $0)) }) else {
+            throw .notUnderstood(path: socketPath, what: "an answer without exit_code")
+        }
+        guard code == .ok else {
+            let messages = answer["messages"] as? [String] ?? []
+            throw .refused(message: messages.joined(separator: "\n"), hint: "", exitCode: code)
+        }
+        return answer
+    }
+
     // MARK: Changing
 
     /// Has the gateway read its site file again.

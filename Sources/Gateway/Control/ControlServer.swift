@@ -23,6 +23,7 @@ public final class ControlServer: Sendable {
     ///   - metricsAddress: "127.0.0.1:9464"; when it can't be had, a warning is logged and the gateway does without.
     ///   - name: the gateway's.
     ///   - target: what is asked and changed.
+    ///   - logger: is told when there are no metrics.
     /// - Throws: `ControlSocketError`.
     public static func start(
         socketPath: String, metricsAddress: String?, name: String, target: any ControlTarget, logger: Logger

@@ -68,7 +68,7 @@ enum ControlTable {
             ]
         case .routes:
             [text("DESTINATION", "destination"), text("VIA", "via"), text("PORT", "port"), text("KIND", "kind")]
-        case .report: [text("COUNTER", "counter"), number("PACKETS", "packets")]
+        case .report, .summary: [text("COUNTER", "counter"), number("PACKETS", "packets")]
         }
     }
 
@@ -94,6 +94,7 @@ enum ControlTable {
 
     /// A line of titles and one for each row.
     static func text(_ subject: ControlSubject, _ object: [String: Any]) -> String {
+        if subject == .summary { return TopScreen.lines(of: object).map { $0.text + "\n" }.joined() }
         let columns = columns(subject)
         var lines = [columns.map(\.title)]
         lines += rows(subject, object).map { row in columns.map { cell(row, $0) } }
@@ -127,7 +128,7 @@ enum ControlTable {
             return counts.sorted { (order[$0.key] ?? .max, $0.key) < (order[$1.key] ?? .max, $1.key) }.map {
                 ["reason": $0.key, "packets": $0.value, "help": help[$0.key] ?? ""]
             }
-        case .report:
+        case .report, .summary:
             let names = ["rx", "originated", "tx", "consumed", "dropped", "in_flight"]
             return names.map { ["counter": $0, "packets": object["\($0)_packets"] ?? 0] }
         }

@@ -17,6 +17,12 @@ public protocol ControlTarget: Sendable {
     func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome
     /// Stops a port and starts it.
     func restartPort(_ name: String, by peer: ControlPeer) async -> ControlOutcome
+    /// Has single packets shown, to one operator at a time; who asks no more is forgotten.
+    func observe(_ request: ObserveRequest, by peer: ControlPeer) async -> ObservationOutcome
+    /// What was seen since.
+    func takeObserved(_ number: Int) async -> ObservationOutcome
+    /// Has no more shown.
+    func endObservation(_ number: Int) async -> ControlOutcome
     /// Whether every worker advances.
     func isHealthy() async -> Bool
     /// Events that no view counts.
@@ -25,7 +31,7 @@ public protocol ControlTarget: Sendable {
 
 /// What can be looked at: the last part of `/v1/sa`, and the word after `vpn-gw show`.
 public enum ControlSubject: String, Sendable, CaseIterable {
-    case sa, spd, ports, workers, offload, caps, drops, neighbors, routes, report
+    case sa, spd, ports, workers, offload, caps, drops, neighbors, routes, report, summary
 }
 
 /// Who asks, as the kernel knows it: the credentials of the process that connected.
@@ -88,8 +94,18 @@ public struct OffloadRequest: Sendable, Equatable {
     public var wanted: OffloadChoice
 }
 
-/// Events since the start.
+/// What no view counts, since the start.
 public struct ControlCounters: Sendable, Equatable {
+    /// Of one worker.
+    public struct Worker: Sendable, Equatable {
+        /// Spent on rounds that had packets.
+        public var busySeconds: Double
+        /// Rounds of its loop.
+        public var polls: UInt64
+    }
+
+    /// In the order of their indices.
+    public var workers: [Worker] = []
     /// SAs that passed a soft lifetime.
     public var softLifetimeEvents: UInt64 = 0
     /// SAs that passed a hard lifetime.

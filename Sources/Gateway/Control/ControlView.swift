@@ -25,6 +25,8 @@ public enum ControlView: Sendable {
     case routes([Route])
     /// The contract's report.
     case report(Report)
+    /// Everything at a glance, and how fast it goes.
+    case summary(Summary)
 }
 
 extension ControlView: Encodable {
@@ -35,6 +37,7 @@ extension ControlView: Encodable {
     /// For a JSON encoder that turns names to snake case.
     public func encode(to encoder: any Encoder) throws {
         if case .report(let report) = self { return try report.encode(to: encoder) }
+        if case .summary(let summary) = self { return try summary.encode(to: encoder) }
         var container = encoder.container(keyedBy: CodingKeys.self)
         switch self {
         case .sa(let rows): try container.encode(rows, forKey: .sas)
@@ -53,7 +56,7 @@ extension ControlView: Encodable {
             try container.encode(help, forKey: .help)
         case .neighbors(let rows): try container.encode(rows, forKey: .neighbors)
         case .routes(let rows): try container.encode(rows, forKey: .routes)
-        case .report: break
+        case .report, .summary: break
         }
     }
 }

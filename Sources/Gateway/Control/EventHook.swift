@@ -20,7 +20,7 @@ public actor EventHook {
     /// Events that found no room.
     nonisolated var dropped: Int { drops.withLock { $0.count } }
 
-    /// - Parameter command: a program and its arguments; empty: events go nowhere.
+    /// Runs `command`, a program and its arguments; empty: events go nowhere.
     public init(command: [String], logger: Logger) {
         self.init(command: command, logger: logger, patience: EventHook.patience)
     }

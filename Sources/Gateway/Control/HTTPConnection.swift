@@ -140,7 +140,8 @@ final class HTTPConnection: ChannelInboundHandler {
         let uri = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let request = HTTPRequest(
             method: head.method, path: uri.first.map(String.init) ?? "",
-            query: uri.count == 2 ? String(uri[1]) : nil, peer: peer)
+            query: uri.count == 2 ? String(uri[1]) : nil,
+            accept: head.headers["accept"].joined(separator: ","), peer: peer)
         // Room for all of it, so that growing leaves no copies.
         var body: [UInt8] = []
         body.reserveCapacity(count)
@@ -166,6 +167,7 @@ final class HTTPConnection: ChannelInboundHandler {
             ("cache-control", "no-store"),
         ])
         if let allow = answer.allow { headers.add(name: "allow", value: allow) }
+        for field in answer.fields { headers.add(name: field.name, value: field.value) }
         if closesAfterAnswer { headers.add(name: "connection", value: "close") }
         setDeadline(limits.answerTime, context)
         let head = HTTPResponseHead(version: .http1_1, status: answer.status, headers: headers)

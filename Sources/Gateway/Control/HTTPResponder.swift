@@ -7,6 +7,8 @@ struct HTTPRequest: Sendable {
     var path: String
     /// Behind the "?", as it came; nil when there is none.
     var query: String?
+    /// The media types that the client takes, as it says; empty when it does not.
+    var accept = ""
     /// Nil over TCP.
     var peer: ControlPeer?
 }

@@ -1,17 +1,40 @@
+import Foundation
 import IPsec
 
-/// OpenMetrics 1.0 text of what the gateway counts.
+/// OpenMetrics 1.0 text of what the gateway counts, or the text format of Prometheus before it.
 ///
 /// Series are bounded by the site: ports, reasons, and the first SAs. Families stand in a fixed order; the same numbers
 /// are the same text.
 struct MetricsText {
-    static let contentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    /// How it is written down.
+    enum Format {
+        case openMetrics, prometheus
+
+        /// What a client takes who says so: OpenMetrics unless it asks for plain text alone.
+        init(accept: String) {
+            let isPlain = accept.contains("text/plain") && !accept.contains("application/openmetrics-text")
+            self = isPlain ? .prometheus : .openMetrics
+        }
+
+        var contentType: String {
+            switch self {
+            case .openMetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            case .prometheus: "text/plain; version=0.0.4; charset=utf-8"
+            }
+        }
+    }
+
     /// SAs that have series of their own. A gateway of 100 000 is looked into by the control socket.
     static let associationLimit = 1024
 
     private(set) var text = ""
+    private let format: Format
 
-    init(report: Report, associations: [ControlView.Association], counters: ControlCounters, name: String) {
+    init(
+        report: Report, associations: [ControlView.Association], counters: ControlCounters, name: String,
+        format: Format = .openMetrics
+    ) {
+        self.format = format
         family("vpngw_build", "info", "What runs here.")
         sample("vpngw_build_info", [("version", SoftwareVersion.text), ("gateway", name)], 1)
 
@@ -31,6 +54,7 @@ struct MetricsText {
         }
         add(ports: report.ports)
         add(associations: associations)
+        add(workers: counters.workers)
 
         family("vpngw_tunnels", "gauge", "Tunnels by whether their peers answer; quiet: nothing has come or gone yet.")
         let quiet = counters.tunnels - min(counters.tunnels, counters.tunnelsUp + counters.tunnelsDown)
@@ -44,7 +68,7 @@ struct MetricsText {
         sample("vpngw_store_commits_total", [], counters.storeCommits)
         family("vpngw_store_written_octets", "counter", "Octets that the state store wrote.")
         sample("vpngw_store_written_octets_total", [], counters.storeWrittenOctets)
-        text += "# EOF\n"
+        if format == .openMetrics { text += "# EOF\n" }
     }
 
     private mutating func add(ports: [String: Report.Port]) {
@@ -74,11 +98,26 @@ struct MetricsText {
         for row in shown { sample("vpngw_sa_octets_total", labels(row), row.octets) }
     }
 
-    private mutating func family(_ name: String, _ type: String, _ help: String) {
-        text += "# TYPE \(name) \(type)\n# HELP \(name) \(help)\n"
+    private mutating func add(workers: [ControlCounters.Worker]) {
+        family("vpngw_worker_busy_seconds", "counter", "Time that a worker spent on rounds that had packets.")
+        for (index, worker) in workers.enumerated() {
+            let value = String(format: "%.6f", worker.busySeconds)
+            sample("vpngw_worker_busy_seconds_total", [("worker", String(index))], value)
+        }
+        family("vpngw_worker_polls", "counter", "Rounds of a worker's loop.")
+        for (index, worker) in workers.enumerated() {
+            sample("vpngw_worker_polls_total", [("worker", String(index))], worker.polls)
+        }
     }
 
-    private mutating func sample(_ name: String, _ labels: [(String, String)], _ value: UInt64) {
+    /// OpenMetrics names a family without the ending of its samples; before it, the two were one.
+    private mutating func family(_ name: String, _ type: String, _ help: String) {
+        let isOpen = format == .openMetrics
+        let name = isOpen ? name : name + (["counter": "_total", "info": "_info"][type] ?? "")
+        text += "# TYPE \(name) \(type == "info" && !isOpen ? "gauge" : type)\n# HELP \(name) \(help)\n"
+    }
+
+    private mutating func sample(_ name: String, _ labels: [(String, String)], _ value: some CustomStringConvertible) {
         text += name
         if !labels.isEmpty {
             text += "{\(labels.map { "\($0.0)=\"\(MetricsText.escaped($0.1))\"" }.joined(separator: ","))}"

@@ -29,7 +29,8 @@ public struct PeerExport: Sendable {
     let withKeys: Bool
 
     /// - Parameters:
-    ///   - tunnel: the tunnel's name.
+    ///   - site: what the gateway runs.
+    ///   - name: the tunnel's.
     ///   - now: seconds since 1970, for the pair whose time it is.
     ///   - withKeys: false: placeholders stand where the keys go.
     public init(_ site: Site, tunnel name: String, now: Int64, withKeys: Bool) throws(Refusal) {

@@ -94,7 +94,7 @@ extension ControlPlane {
             : done(peer, "port \(name): restarted")
     }
 
-    private func noPort(_ name: String) -> ControlOutcome {
+    func noPort(_ name: String) -> ControlOutcome {
         let names = site.topology.ports.map(\.name)
         let hint = nearest(to: name, among: names).map { "did you mean \($0)?" }
         return ControlOutcome(

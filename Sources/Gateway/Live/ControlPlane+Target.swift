@@ -139,6 +139,7 @@ extension ControlPlane: ControlTarget {
     func counters() async -> ControlCounters {
         let written = store.written
         var counters = ControlCounters()
+        counters.workers = zip(data.group.busySeconds, data.group.rounds).map { .init(busySeconds: $0, polls: $1) }
         (counters.softLifetimeEvents, counters.hardLifetimeEvents) = (softLimitEvents, hardLimitEvents)
         (counters.tunnelsUp, counters.tunnelsDown) = (UInt64(tunnels.count(.up)), UInt64(tunnels.count(.down)))
         counters.tunnels = UInt64(book.entries.count)

@@ -16,6 +16,7 @@ extension ControlPlane {
         case .neighbors: .neighbors(await neighbors())
         case .routes: .routes(routes)
         case .report: .report(report)
+        case .summary: .summary(summary)
         }
     }
 
@@ -105,7 +106,9 @@ extension ControlPlane {
         let owned = Dictionary(grouping: book.pairs, by: \.owner).mapValues { $0.count * 2 }
         return site.dpdk.workerCores.enumerated().map { index, core in
             ControlView.Worker(
-                index: index, core: core, polls: group.rounds[index], handoffQueuePackets: group.handoffDepths[index],
+                index: index, core: core, polls: group.rounds[index],
+                busyShare: rates.busyShares.indices.contains(index) ? rates.busyShares[index] : nil,
+                handoffQueuePackets: group.handoffDepths[index],
                 tablesGeneration: group.tables.generation,
                 blockedNanosecondsMax: group.longestAdoptionNanoseconds[index], associations: owned[index] ?? 0)
         }

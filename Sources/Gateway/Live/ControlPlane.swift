@@ -28,6 +28,11 @@ actor ControlPlane {
     let manager: ServiceManager
     /// Whether tunnels' peers answer.
     var tunnels = TunnelWatch()
+    /// Who looks at packets, if somebody does, and how many have so far.
+    var observation: ObservationSession?
+    var observations = 0
+    /// How fast everything goes.
+    var rates = RateWatch()
     /// What the service manager was told last.
     var statusTold = ""
     /// Pairs that no tables name any more and that the keeper still has.

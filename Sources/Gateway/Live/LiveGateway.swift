@@ -185,6 +185,8 @@ public struct LiveGateway: Service, CustomStringConvertible {
                         await control.watchTunnels()
                         await control.watchOffload()
                         await control.tellStatus()
+                        await control.watchRates()
+                        await control.expireObservation()
                         try? await Task.sleep(for: .seconds(1))
                     }
                 }

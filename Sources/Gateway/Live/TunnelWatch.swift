@@ -51,6 +51,15 @@ struct TunnelWatch: Sendable {
         return changes
     }
 
+    /// "up", "down", or "quiet" where nothing has come or gone yet.
+    func word(_ name: String) -> String {
+        switch entries[name]?.state {
+        case .up: "up"
+        case .down: "down"
+        case .unknown, nil: "quiet"
+        }
+    }
+
     /// Tunnels in a state.
     func count(_ state: State) -> Int { entries.values.count { $0.state == state } }
 }
