@@ -12,7 +12,7 @@ demo=(iproute2 iputils-ping ethtool iperf3 procps tcpdump tshark)
 test=("${build[@]}" "${demo[@]}" python3-venv user-mode-linux kmod util-linux)
 deb=(dpkg-dev binutils lintian)
 # What tests ask where it is there: Prometheus would be a service on a developer's machine.
-judges=(prometheus man-db zsh fish debootstrap systemd)
+judges=(prometheus man-db zsh fish debootstrap systemd tmux chromium fonts-dejavu-core)
 lint=(shellcheck)
 
 say() { echo "dependencies: $*" >&2; }

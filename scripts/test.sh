@@ -1,14 +1,30 @@
 #!/bin/bash
-# Every test of both runners, then their summaries, then the sum: "N passed, M failed". With --long also the slow ones.
+# Every test of both runners, then their summaries, then the sum: "N passed, M failed". With --long also the slow ones; with
+# --package the Debian package is made, and what is in it is what is tested: one release build instead of another.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 
 markers=(-m 'not long')
-[[ ${1-} == --long ]] && markers=()
+package=
+for option in "$@"; do
+    case $option in
+    --long) markers=() ;;
+    --package) package=1 ;;
+    *)
+        echo "usage: $0 [--long] [--package]" >&2
+        exit 64
+        ;;
+    esac
+done
 
 scripts/dependencies.sh test || exit
 swift build --build-tests || exit
-swift build -c release --product vpn-gw || exit
+if [[ $package ]]; then
+    scripts/deb.sh || exit
+    export VPN_GW=$PWD/.build/static/release/vpn-gw
+else
+    swift build -c release --product vpn-gw || exit
+fi
 
 # Both run whatever the other says; the sum at the end knows.
 swift test --skip-build --disable-xctest 2>&1 | tee .build/swift-test.log
