@@ -128,7 +128,7 @@ struct EngineRulesTests {
             #expect(reason(direction) { $0.mode = .transport } == nil)
             #expect(reason(direction) { $0.extendedSequenceNumbers = true } == .esn)
             #expect(reason(direction) { $0.natTraversal = true } == .natTraversal)
-            for algorithm in Algorithm.allCases where algorithm != .aes128GCM16 {
+            for algorithm in Algorithm.all where algorithm != .aes128GCM16 {
                 #expect(reason(direction) { $0.algorithm = algorithm } == .algorithm)
             }
         }
