@@ -15,8 +15,8 @@ struct BenchCommand: AsyncParsableCommand {
     var associations = "1"
     @Option(
         help: """
-            software, inline (a NIC encrypts, whose part and whose driver's is left out) or null (nobody does), separated \
-            by commas; measured in turn.
+            software, inline (a NIC encrypts, whose part and whose driver's is left out) or null (nobody does), \
+            separated by commas; measured in turn.
             """)
     var path = "software"
     @Option(help: "Workers; this version measures 1.")

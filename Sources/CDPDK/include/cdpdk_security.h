@@ -59,8 +59,8 @@ CDPDK_INLINE bool cdpdk_mbuf_wants_encryption(cdpdk_mbuf_ref buffer) {
     return (buffer->ol_flags & RTE_MBUF_F_TX_SEC_OFFLOAD) != 0;
 }
 
-// An engine and a session that do nothing, for measurements without a device: a packet that is marked for them costs what
-// marking costs with a driver that needs no call of its own. NULL without room in packet buffers.
+// An engine and a session that do nothing, for measurements without a device: a packet that is marked for them costs
+// what marking costs with a driver that needs no call of its own. NULL without room in packet buffers.
 void *cdpdk_idle_engine(void);
 void *cdpdk_idle_session(void);
 
