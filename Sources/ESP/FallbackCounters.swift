@@ -7,9 +7,10 @@ import Synchronization
 public struct FallbackCounters: ~Copyable {
     /// One for each reason, and behind them the packets that a device worked on, and why no device has the SA.
     private let words: UnsafeMutablePointer<Atomic<UInt64>>
-    private static let offloadedWord = FallbackReason.allCases.count
-    private static let standingWord = offloadedWord + 1
-    private static let count = standingWord + 1
+    // Computed, because a stored one would be made when it is first used, which a packet would have to look for.
+    private static var offloadedWord: Int { Int(FallbackReason.last.rawValue) + 1 }
+    private static var standingWord: Int { offloadedWord + 1 }
+    private static var count: Int { standingWord + 1 }
 
     init() {
         unsafe words = .allocate(capacity: FallbackCounters.count)

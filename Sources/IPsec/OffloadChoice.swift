@@ -19,6 +19,9 @@ public enum FallbackReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Send
     // Of one packet that came in.
     case notProcessed, deviceFailed
 
+    /// The one with the highest number.
+    public static var last: FallbackReason { .deviceFailed }
+
     /// The name in reports: "sa_table_full".
     public var name: String {
         var name = ""
