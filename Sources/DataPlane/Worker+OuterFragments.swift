@@ -23,6 +23,7 @@ extension Worker {
         // What came before it stays before it.
         if outbound.count > 0 { protectEarly() }
         association.with { $0.noteSending(tenth: tenth) }
+        if tunnel.flags.contains(.offloadsOutbound) { Worker.countInSoftware(association) }
         let mbuf = slot.mbuf
         outbound.append(
             buffer: mbuf.buffer, offset: mbuf.offset, length: slot.ip.count, association: association, tag: 0)
@@ -38,6 +39,17 @@ extension Worker {
             $0.profile.outerOctets(innerOctets: Int(tunnel.innerMTU), outer: $0.local.family)
         }
         sendCut(mbuf, mtu: largest, nextHop: Int(tunnel.nextHop))
+    }
+
+    /// A NIC does nothing for a packet that is cut behind its cryptography.
+    private static func countInSoftware(_ association: OutboundAssociationReference) {
+        association.with {
+            if $0.deviceHandle.load(ordering: .acquiring) == 0 {
+                $0.fallbacks.countStanding()
+            } else {
+                $0.fallbacks.count(.fragment)
+            }
+        }
     }
 
     private mutating func sendCut(_ mbuf: Mbuf, mtu: Int, nextHop: Int) {
