@@ -100,6 +100,7 @@ extension Worker {
     mutating func judge(_ mbuf: Mbuf, _ slot: SADSlot, _ association: InboundAssociationReference, _ port: Int)
         -> DeviceVerdict
     {
+        guard port < ports.count, ports[port].engine != 0 else { return .software }
         let isHere = association.with { Int($0.deviceHandle.load(ordering: .acquiring) >> 48) == port &+ 1 }
         if mbuf.isOpened {
             guard isHere else {

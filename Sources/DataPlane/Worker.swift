@@ -106,6 +106,8 @@ public struct Worker: ~Copyable {
     /// Index of the port to the kernel; `noPort` without.
     let puntPort: Int
     let notices: NoticeRing
+    /// Whether any port has an IPsec engine: asked of each ESP packet, in place of its port.
+    let hasEngines: Bool
     let gates: OffloadGates
     var gatesVersion: UInt64 = 0
     /// Whether something may be left that was begun under other gates.
@@ -249,6 +251,7 @@ public struct Worker: ~Copyable {
         case .replay(let resolve): (resolves, macMask) = (resolve, 0)
         }
         ports = FixedArray(Worker.ports(plan, tables.topology))
+        hasEngines = Worker.hasEngines(plan)
         neighbors = NeighborTable(pinned: tables.routing.pinned)
 
         let capacity = Worker.passCapacity
@@ -289,6 +292,8 @@ public struct Worker: ~Copyable {
         learnStaticNeighbors(tables.topology)
         block.adopted(tables.generation, ticks: 0)
     }
+
+    private static func hasEngines(_ plan: WorkerPlan) -> Bool { plan.ports.contains { $0.engine != 0 } }
 
     private static func ports(_ plan: WorkerPlan, _ topology: Topology) -> [WorkerPort] {
         zip(plan.ports, topology.ports).map { WorkerPort($0, $1) }
