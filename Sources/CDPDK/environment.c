@@ -1,15 +1,18 @@
 #define _GNU_SOURCE
-#define ALLOW_EXPERIMENTAL_API  // the version of the library that runs, not of the headers
+#define ALLOW_EXPERIMENTAL_API  // the version of the library that runs, not of the headers; rte_power_pause
 #include "cdpdk.h"
 
 #include <pthread.h>
+#include <rte_cpuflags.h>
 #include <rte_log.h>
+#include <rte_power_intrinsics.h>
 #include <rte_version.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/timex.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
     cpu_set_t before;
@@ -40,4 +43,21 @@ int cdpdk_processors(int *numbers, int capacity) {
     for (int number = 0; number < CPU_SETSIZE && count < capacity; number++)
         if (CPU_ISSET(number, &set)) numbers[count++] = number;
     return count;
+}
+
+void cdpdk_rest(uint64_t ticks) {
+    static struct rte_cpu_intrinsics offered;
+    static bool known;
+    if (!known) {
+        rte_cpu_get_intrinsics_support(&offered);
+        known = true;
+    }
+    const uint64_t end = rte_rdtsc() + ticks;
+    if (offered.power_pause && rte_power_pause(end) == 0) return;
+    while (rte_rdtsc() < end) rte_pause();
+}
+
+void cdpdk_sleep(uint32_t microseconds) {
+    const struct timespec time = {.tv_nsec = (long)microseconds * 1000};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
 }

@@ -109,6 +109,7 @@ public struct Worker: ~Copyable {
     /// Whether any port has an IPsec engine: asked of each ESP packet, in place of its port.
     let hasEngines: Bool
     let gates: OffloadGates
+    let idle: WorkerIdle
     var gatesVersion: UInt64 = 0
     /// Whether something may be left that was begun under other gates.
     var isDraining = false
@@ -220,6 +221,7 @@ public struct Worker: ~Copyable {
         census = plan.census
         notices = plan.notices
         gates = plan.gates
+        idle = plan.idle
         observations = plan.observations
         let (address, reference) = unsafe plan.tables.read()
         let tables = unsafe reference.takeUnretainedValue()
@@ -393,11 +395,13 @@ public struct Worker: ~Copyable {
 
     /// Polls until the block says stop, then drains. The clock is the processor's time-stamp counter.
     mutating func run() {
-        var now = rte_rdtsc()
+        var now = rte_rdtsc(), empty = 0
         while !block.mustStop {
             hasWorked = false
             poll(now: now)
             releaseDropped()
+            if hasWorked { empty = 0 } else { empty &+= 1 }
+            if idle != .poll && !hasWorked { idle.rest(after: empty, ticksPerSecond: ticksPerSecond) }
             let next = rte_rdtsc()
             if hasWorked { block.add(Int(next &- now), to: .busyTicks) }
             now = next

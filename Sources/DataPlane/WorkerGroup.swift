@@ -22,17 +22,19 @@ public final class WorkerGroup: Sendable {
     let gates = OffloadGates()
     private let ticksPerSecond: UInt64
     private let mode: WorkerMode
+    private let idle: WorkerIdle
 
     /// Prepares `workers` workers over ports that run. `name` must be unique in the process.
     public init(
         _ tables: ForwardingTables, arena: AssociationArena, ports: [StartedPort], pool: PacketPool, workers: Int,
-        ticksPerSecond: UInt64, mode: WorkerMode, name: String
+        ticksPerSecond: UInt64, mode: WorkerMode, idle: WorkerIdle = .poll, name: String
     ) throws(DataPlaneError) {
         self.arena = arena
         self.ports = ports
         self.pool = pool
         self.ticksPerSecond = ticksPerSecond
         self.mode = mode
+        self.idle = idle
         var rings: [HandoffRings] = []
         for worker in 0..<workers { rings.append(try HandoffRings(worker: worker, name: name)) }
         self.rings = rings
@@ -122,7 +124,7 @@ public final class WorkerGroup: Sendable {
 
     /// What worker `index` is made from.
     public func plan(_ index: Int) -> WorkerPlan {
-        WorkerPlan(
+        var plan = WorkerPlan(
             index: index, tables: cell, attention: arena.attention, census: census, notices: notices[index],
             gates: gates,
             observations: observatory.cells[index],
@@ -131,6 +133,8 @@ public final class WorkerGroup: Sendable {
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
                     txQueue: UInt16(index), engine: port.engineAddress)
             }, pool: pool, block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
+        plan.idle = idle
+        return plan
     }
 
     /// Starts every worker on its lcore. Each is made where it runs; a failure to make one is trapped, since all it

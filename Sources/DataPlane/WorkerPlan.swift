@@ -99,6 +99,8 @@ public struct WorkerPlan: Sendable {
     public var ticksPerSecond: UInt64
     /// How it treats what a capture file can't give.
     public var mode: WorkerMode
+    /// What it does while nothing comes.
+    var idle = WorkerIdle.poll
 
     /// A plan.
     init(

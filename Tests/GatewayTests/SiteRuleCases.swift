@@ -176,6 +176,8 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
 
     static let offload: [RuleCase] = [
         RuleCase(
+            "huge_pages = true", "huge_pages = true\nidle = \"slep\"", "dpdk.idle", at: "idle = ", "none of \"poll\""),
+        RuleCase(
             "offload = \"auto\"", "offload = \"required\"", "tunnel[0].offload",
             "can't be had on wan, which is no NIC; hint"),
         RuleCase(

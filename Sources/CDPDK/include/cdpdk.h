@@ -154,6 +154,11 @@ bool cdpdk_version_matches(void);
 // Waits until every worker lcore has returned.
 CDPDK_INLINE void cdpdk_wait_lcores(void) { rte_eal_mp_wait_lcore(); }
 CDPDK_INLINE void cdpdk_pause(void) { rte_pause(); }
+// Rests for about so many ticks of the time-stamp counter: in a state that saves power where the processor has one that
+// ends by itself (TPAUSE), else by pausing.
+void cdpdk_rest(uint64_t ticks);
+// Gives the processor to others for so many microseconds at least.
+void cdpdk_sleep(uint32_t microseconds);
 
 // ---- lookup ---------------------------------------------------------------------------------------------------------
 

@@ -132,15 +132,15 @@ public struct BenchReport: Sendable {
 
     static func median(_ values: [Double]) -> Double { values.isEmpty ? 0 : values.sorted()[values.count / 2] }
 
-    /// Text in the form that was asked for; JSON and CSV hold the rows alone.
+    /// Text in the form that was asked for; JSON and CSV hold the rows, and those of ESP alone where that was measured.
     public func render(as format: BenchOptions.Format) throws -> String {
         switch format {
         case .table: return (table + writes + stageTable).joined(separator: "\n")
         case .json:
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            return String(decoding: try encoder.encode(rows), as: UTF8.self)
-        case .csv: return ([BenchReport.csvHead] + rows.map(csv)).joined(separator: "\n")
+            return String(decoding: try encoder.encode(rows + stageRows), as: UTF8.self)
+        case .csv: return ([BenchReport.csvHead] + (rows + stageRows).map(csv)).joined(separator: "\n")
         }
     }
 
@@ -174,6 +174,20 @@ public struct BenchReport: Sendable {
         }
         lines.append("TSC cycles, medians, feed included; compare only within one run")
         return lines
+    }
+
+    /// ESP alone as rows of their own: path "esp", without ports or lookups.
+    private var stageRows: [BenchRow] {
+        stages.flatMap { stage in
+            [("encap", stage.outbound), ("decap", stage.inbound)].map { direction, cycles in
+                let perSecond = Double(Environment.ticksPerSecond) / cycles.median, octets = Double(stage.innerOctets)
+                return BenchRow(
+                    path: "esp", direction: direction, innerOctets: octets, associations: 1,
+                    cyclesPerPacketMedian: cycles.median, cyclesPerPacketMin: cycles.least, ioFloorCycles: 0,
+                    cyclesPerOctet: cycles.median / octets, packetsPerSecond: perSecond,
+                    innerBitsPerSecond: perSecond * octets * 8)
+            }
+        }
     }
 
     private var stageTable: [String] {

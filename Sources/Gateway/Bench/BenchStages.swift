@@ -14,6 +14,9 @@ struct BenchStages {
         /// Window, ICV comparison, trailer.
         var inboundGlue: Double
         var inboundCrypto: Double
+        /// Both together, each way: medians and the least of all samples.
+        var outbound: (median: Double, least: Double)
+        var inbound: (median: Double, least: Double)
     }
 
     private static let burst = 32
@@ -92,9 +95,13 @@ struct BenchStages {
         let median = { (part: ((UInt64, UInt64, UInt64, UInt64)) -> UInt64) in
             BenchReport.median(spent.map { Double(part($0)) / Double(buffers) })
         }
+        func whole(_ part: ((UInt64, UInt64, UInt64, UInt64)) -> UInt64) -> (median: Double, least: Double) {
+            (median(part), Double(spent.map(part).min() ?? 0) / Double(buffers))
+        }
         return Row(
             innerOctets: innerOctets, outboundGlue: median { $0.0 }, outboundCrypto: median { $0.1 },
-            inboundGlue: median { $0.2 }, inboundCrypto: median { $0.3 })
+            inboundGlue: median { $0.2 }, inboundCrypto: median { $0.3 }, outbound: whole { $0.0 + $0.1 },
+            inbound: whole { $0.2 + $0.3 })
     }
 }
 

@@ -80,7 +80,7 @@ public struct CheckReport: Sendable, Encodable {
     struct Resolved: Sendable, Encodable {
         var name: String, stateDirectory: String, controlSocket: String, metricsAddress: String
         var hookCommand: [String]
-        var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String]
+        var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String], idle: String
         var punt: Punt?
         var ports: [Port], routes: [Route], neighbors: [Neighbor], policies: [PolicyEntry], tunnels: [Tunnel]
     }
@@ -112,6 +112,7 @@ extension CheckReport.Resolved {
         hugePages = site.dpdk.hugePages
         memoryMib = site.dpdk.memoryMiB
         ealArguments = site.dpdk.ealArguments.map(shown)
+        idle = site.dpdk.idle.rawValue
         ports = site.topology.ports.filter { $0.role != .punt }.map {
             CheckReport.Port(
                 name: shown($0.name), role: $0.role.rawValue, device: shown($0.device),

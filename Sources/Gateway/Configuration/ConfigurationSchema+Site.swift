@@ -55,6 +55,9 @@ extension ConfigurationSchema {
             ConfigurationKey("huge_pages", .boolean, "huge_pages = true", "false: ordinary memory"),
             ConfigurationKey(
                 "memory_mib", .integer(16...1_048_576), "memory_mib = 512", "memory for packet buffers in MiB"),
+            ConfigurationKey(
+                "idle", .string, "idle = \"poll\"",
+                "what workers do while nothing comes: \"poll\", \"pause\" (saves power) or \"sleep\" (frees the core)"),
             ConfigurationKey("eal_arguments", .strings, "eal_arguments = []", "passed to DPDK as they are"),
         ])
     }

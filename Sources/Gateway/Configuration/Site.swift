@@ -28,6 +28,8 @@ public struct Site: Sendable {
         public var memoryMiB: Int?
         /// Passed through to EAL.
         public var ealArguments: [String]
+        /// What workers do while nothing comes.
+        public var idle = WorkerIdle.poll
     }
 
     /// The `[gateway]` table.

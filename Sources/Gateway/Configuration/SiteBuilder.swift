@@ -198,7 +198,17 @@ final class SiteBuilder {
         return Site.DPDK(
             workerCores: table?.has("worker_cores") == true ? table?.integers("worker_cores").map(\.number) ?? [] : [0],
             hugePages: table?.boolean("huge_pages") ?? true, memoryMiB: table?.integer("memory_mib"),
-            ealArguments: table?.strings("eal_arguments").map(\.text) ?? [])
+            ealArguments: table?.strings("eal_arguments").map(\.text) ?? [], idle: table.flatMap(readIdle) ?? .poll)
+    }
+
+    private func readIdle(_ table: ConfigurationTable) -> WorkerIdle? {
+        guard let text = table.string("idle") else { return nil }
+        if let idle = WorkerIdle(rawValue: text) { return idle }
+        let choices = WorkerIdle.allCases.map(\.rawValue)
+        problems.error(
+            table.path("idle"), "\"\(text)\" is none of \(choices.map { "\"\($0)\"" }.joined(separator: ", "))",
+            hint: suggestion(text, choices))
+        return nil
     }
 
     private func judgeCores(_ table: ConfigurationTable) {

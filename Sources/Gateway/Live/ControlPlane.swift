@@ -255,6 +255,7 @@ actor ControlPlane {
         compare("dpdk.worker_cores", "\(old.dpdk.workerCores)", "\(new.dpdk.workerCores)")
         compare("dpdk.huge_pages", "\(old.dpdk.hugePages)", "\(new.dpdk.hugePages)")
         compare("dpdk.memory_mib", "\(old.dpdk.memoryMiB ?? 0)", "\(new.dpdk.memoryMiB ?? 0)")
+        compare("dpdk.idle", old.dpdk.idle.rawValue, new.dpdk.idle.rawValue)
         compare("dpdk.eal_arguments", "\(old.dpdk.ealArguments)", "\(new.dpdk.ealArguments)")
         compare("the list of ports", "\(old.topology.ports.map(\.name))", "\(new.topology.ports.map(\.name))")
         for (before, after) in zip(old.topology.ports, new.topology.ports) where before.name == after.name {

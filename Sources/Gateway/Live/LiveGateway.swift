@@ -242,7 +242,7 @@ final class LiveDataPlane: Sendable {
             let tables = try ForwardingTables(topology, states: states(), name: "live", engines: engines)
             group = try WorkerGroup(
                 tables, arena: arena, ports: ports, pool: pool, workers: workers,
-                ticksPerSecond: Environment.ticksPerSecond, mode: .live, name: "live")
+                ticksPerSecond: Environment.ticksPerSecond, mode: .live, idle: site.dpdk.idle, name: "live")
             cryptoDescription = try CryptoProbe.description()
             offload = OffloadKeeper(group, ports: ports, topology: topology, workers: workers)
         } catch {

@@ -1,10 +1,14 @@
-"""Two workers: tunnels belong to different ones, and packets reach their owner whichever queue they came by."""
+"""Two workers: tunnels belong to different ones, and packets reach their owner whichever queue they came by. And what one does that
+has nothing to do."""
 
 from __future__ import annotations
+
+import time
 
 import pytest
 
 from vpngw.live import AF_PACKET, LiveGateway, Sites, cores, echo, transfer
+from vpngw.network import wait_until
 from vpngw.site import Tunnel
 from vpngw.wiretap import Wiretap, assert_only_esp_and_arp, esp, is_esp
 
@@ -57,3 +61,21 @@ def test_more_workers_than_queues_is_refused(two_workers: Sites):
     assert run.code == 69, run.stderr
     assert "port lan: net_af_packet gives 1 transmit queue(s), 2 workers need 2" in run.stderr
     assert "add ,qpairs=2 to its device" in run.stderr
+
+
+@pytest.mark.parametrize("idle", ["sleep", "pause", "poll"])
+def test_an_idle_worker_looks_as_often_as_the_site_says(sites: Sites, idle: str):
+    sites.site_a.dpdk = f'idle = "{idle}"'
+    sites.start()
+    echo(sites.network, "host-a", "10.0.2.10", 0, 99)
+    (before,), start = sites.a.show("workers")["workers"], time.monotonic()
+    wait_until(lambda: sites.a.show("workers")["workers"][0]["polls"] > before["polls"] + 2000, "it goes on looking")
+    (after,) = sites.a.show("workers")["workers"]
+    elapsed = time.monotonic() - start
+    polls = after["polls"] - before["polls"]
+    # However fast or slow the machine is, it can't look more often than this: the control connections are not its.
+    if idle != "poll":
+        assert polls < elapsed / {"sleep": 50e-6, "pause": 1e-6}[idle] + 10_000
+    echo(sites.network, "host-b", "10.0.1.10", 0, 99)
+    for report in sites.stop():
+        assert report["drops"] == {}

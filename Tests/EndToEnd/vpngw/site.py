@@ -88,15 +88,16 @@ class Site:
     policies: list[dict] = field(default_factory=list)
     worker_cores: list[int] = field(default_factory=lambda: [0])
     huge_pages: bool = False
-    # Lines of [gateway].
+    # Lines of [gateway], and of [dpdk].
     extra: str = ""
+    dpdk: str = ""
     punt: dict[str, object] = field(default_factory=dict)
 
     def text(self) -> str:
         lines = [
             "[gateway]", f'name = "{self.name}"', f'state_directory = "{self.directory / (self.name + "-state")}"',
             f'control_socket = "{self.directory / (self.name + ".sock")}"', self.extra, "", "[dpdk]",
-            f"worker_cores = {self.worker_cores}", f"huge_pages = {str(self.huge_pages).lower()}"]
+            f"worker_cores = {self.worker_cores}", f"huge_pages = {str(self.huge_pages).lower()}", self.dpdk]
         for port in self.ports:
             lines += [
                 "", "[[port]]", f'name = "{port.name}"', f'role = "{port.role}"', f'device = "{port.device}"',
