@@ -101,7 +101,8 @@ extension Worker {
         -> DeviceVerdict
     {
         guard port < ports.count, ports[port].engine != 0 else { return .software }
-        let isHere = association.with { Int($0.deviceHandle.load(ordering: .acquiring) >> 48) == port &+ 1 }
+        let place = association.with { Int($0.deviceHandle.load(ordering: .acquiring) >> 48) }
+        let isHere = place == port &+ 1
         if mbuf.isOpened {
             guard isHere else {
                 drop(mbuf, .offloadFailed)
@@ -116,10 +117,12 @@ extension Worker {
         }
         guard tunnels[Int(slot.tunnel)].flags.contains(.offloadsInbound) else { return .software }
         association.with { association in
-            if !isHere {
+            if isHere {
+                association.fallbacks.count(mbuf.hasFailed ? .deviceFailed : .notProcessed)
+            } else if place == 0 {
                 association.fallbacks.countStanding()
             } else {
-                association.fallbacks.count(mbuf.hasFailed ? .deviceFailed : .notProcessed)
+                association.fallbacks.count(.otherPort)
             }
         }
         return .software

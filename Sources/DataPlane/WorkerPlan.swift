@@ -4,6 +4,8 @@ import Wire
 /// The queues by which other workers pass packets to one: each takes what only its reader may handle.
 public struct HandoffRings: BitwiseCopyable, Sendable {
     static let capacity = 1024
+    /// Rounds in which a worker has taken all that was in a full one, and two more.
+    static let rounds = UInt64(capacity / Worker.burst) + 2
 
     /// Packets from the protected side (or decrypted) whose outbound SA the reader owns.
     let inside: PacketRing

@@ -27,7 +27,7 @@ static bool rx_error(port *it, const char *kind, uint64_t count) {
 
 static const char usage[] =
     "error: fault PORT bad-icv [NTH] | rx-error protocol|length|integrity|not-processed [COUNT] | link up|down | "
-    "lose-sa-write [COUNT] | lose-frame [COUNT] | stall on|off | reset\n";
+    "lose-sa-write [COUNT] | lose-frame [COUNT] | stall on|off|armed | reset\n";
 
 static const char *fault(port *it, const char *what, const char *first, const char *second) {
     uint64_t count;
@@ -36,8 +36,9 @@ static const char *fault(port *it, const char *what, const char *first, const ch
         ixgbe_port_set_link(it->device, is(first, "up"));
         return "ok\n";
     }
-    if (is(what, "stall") && (is(first, "on") || is(first, "off"))) {
+    if (is(what, "stall") && (is(first, "on") || is(first, "off") || is(first, "armed"))) {
         it->faults.is_stalled = is(first, "on");
+        it->faults.stalls_armed = is(first, "armed");
         return "ok\n";
     }
     if (is(what, "reset") && first == NULL) {

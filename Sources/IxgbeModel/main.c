@@ -33,7 +33,7 @@ static const char help[] =
     "    link up|down\n"
     "    lose-sa-write [COUNT]     the next writes of SA tables do nothing\n"
     "    lose-frame [COUNT]        the next frames never reach the wire\n"
-    "    stall on|off              takes no frames to send\n"
+    "    stall on|off|armed        takes no frames to send; armed: while the outbound engine is on\n"
     "    reset                     every register as after power up\n"
     "\n"
     "ixgbe-model tell --control PATH release [PORT] | stats\n";

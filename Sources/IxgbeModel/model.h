@@ -120,7 +120,7 @@ typedef struct faults {
     uint64_t bad_icv_in;  // the nth encrypted packet from now; 0: none
     uint32_t rx_error;    // security bits, or 0 for "not processed"
     uint64_t rx_errors_left, frames_to_lose;
-    bool is_stalled;
+    bool is_stalled, stalls_armed;
     uint64_t applied;
 } faults;
 

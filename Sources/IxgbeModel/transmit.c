@@ -173,6 +173,8 @@ static bool transmit_queue_turn(port *it, uint32_t queue) {
 
 bool transmit(port *it) {
     bool busy = false;
+    // The worst of moments: what waits goes on its way the instant that the engine is off.
+    if (it->faults.stalls_armed && atomic_load(&it->device->outbound_enabled)) return false;
     if (it->faults.is_stalled || !(ixgbe_peek(it->device, DMATXCTL) & DMATXCTL_TE)) return false;
     if (!send_unsent(it)) return false;
     for (uint32_t queue = 0; queue < QUEUES && it->unsent.count == 0; queue++)

@@ -22,6 +22,8 @@ public enum OffloadEvent: Equatable, Sendable {
     case restarted(port: Int)
     /// A port that was stopped does not start: DPDK's error.
     case dead(port: Int, error: Int32)
+    /// A worker did not let go of a port in time, which was left as it is.
+    case busy(port: Int)
 }
 
 /// All engines of a gateway, and what they were given. One thread at a time.
@@ -36,7 +38,6 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     private let group: WorkerGroup
     private let ports: [StartedPort]
-    private let topology: Topology
     private var wishes: [OffloadWish] = []
     private var sessions: [Int: (wish: OffloadWish, port: Int, session: DeviceSession)] = [:]
     private var paths: [Int: OffloadPath] = [:]
@@ -45,14 +46,14 @@ public final class OffloadKeeper: @unchecked Sendable {
     private var events: [OffloadEvent] = []
     private var dead: Set<Int> = []
     private let workers: Int
-    /// Whether workers run: before, nothing is under way.
+    /// Whether workers run or are about to: before, nothing is under way.
     public var isLive = false
+    private var isClosed = false
 
     /// Over ports that run, and workers that do not yet.
-    public init(_ group: WorkerGroup, ports: [StartedPort], topology: Topology, workers: Int) {
+    public init(_ group: WorkerGroup, ports: [StartedPort], workers: Int) {
         self.group = group
         self.ports = ports
-        self.topology = topology
         self.workers = workers
         gates = ports.map { _ in [.outbound: Gate(), .inbound: Gate()] }
         errorsSeen = ports.map { _ in 0 }
@@ -61,6 +62,9 @@ public final class OffloadKeeper: @unchecked Sendable {
             _ = group.gates.set(.outbound, port, true)
         }
     }
+
+    /// As the site has them now.
+    private var topology: Topology { group.tables.topology }
 
     private func engine(_ port: Int) -> SecurityEngine? {
         port < OffloadGates.portLimit ? ports[port].engine : nil
@@ -112,6 +116,7 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     private func hindrance(_ wish: OffloadWish) -> FallbackReason? {
         guard let port = wish.port else { return .noWay }
+        if dead.contains(port) { return .noEngine }
         if let reason = OffloadWish.hindrance(wish.profile, wish.direction) { return reason }
         if let reason = hindrance(port: port, wish.direction) { return reason }
         if topology.ports[port].vlan != nil { return .vlan }
@@ -119,6 +124,7 @@ public final class OffloadKeeper: @unchecked Sendable {
     }
 
     private func place() {
+        guard !isClosed else { return }
         var requests: [OffloadPlacement.Request] = [], reasons: [Int: FallbackReason] = [:]
         var wanted: [Int: OffloadWish] = [:]
         for wish in wishes where wish.choice != .off {
@@ -178,11 +184,12 @@ public final class OffloadKeeper: @unchecked Sendable {
             for item in gone { item.wish.tell(handle: 0, reason: .reprogramming) }
             guard quiesce(port) else { return restart(port: port) }
             engine.remove(gone.map(\.session))
-            _ = group.gates.set(.outbound, port, true)
+            _ = group.gates.set(.outbound, port, engine.isArmed(.outbound))
         } else {
             engine.remove(gone.map(\.session))
-            // What it decrypted is still in the rings.
+            // What it decrypted is still in the rings, and then in those between workers.
             waitForRounds(StartedPort.descriptorRounds)
+            if workers > 1 { waitForRounds(HandoffRings.rounds) }
             for item in gone { item.wish.tell(handle: 0, reason: .reprogramming) }
         }
         for id in ids { sessions[id] = nil }
@@ -195,51 +202,73 @@ public final class OffloadKeeper: @unchecked Sendable {
         let version = group.gates.set(.outbound, port, false)
         guard isLive else { return true }
         guard wait(milliseconds: 500, until: { group.havePassed(gates: version) }) else { return false }
-        let started = ports[port], before = group.sent(port: port)
-        // A ring's worth of packets that went after them is as good as an empty ring.
-        let isQuiet = wait(milliseconds: 200) {
-            let now = group.sent(port: port)
-            return (0..<workers).allSatisfy { worker in
-                now[worker] - before[worker] > UInt64(started.txDescriptors)
-                    || cdpdk_queue_is_idle(started.id, UInt16(worker), started.txDescriptors) == 1
-            }
-        }
-        guard isQuiet else { return false }
+        let before = group.sent(port: port)
+        guard wait(milliseconds: 200, until: { isIdle(port, since: before) }) else { return false }
         usleep(1000)
         return true
+    }
+
+    /// Whether everything that workers gave to a port's device has been sent; or, when they go on, what they had given
+    /// when `before` was counted: a ring's worth of packets that went after it is as good as an empty ring.
+    private func isIdle(_ port: Int, since before: [UInt64]?) -> Bool {
+        let started = ports[port], now = group.sent(port: port)
+        return (0..<workers).allSatisfy { worker in
+            if let before, now[worker] - before[worker] > UInt64(started.txDescriptors) { return true }
+            return cdpdk_queue_is_idle(started.id, UInt16(worker), started.txDescriptors) == 1
+        }
     }
 
     /// Stops a port and starts it, and gives its engine all SAs again. What waits for the engine with a clear payload
     /// is dropped for `offload_failed`.
     public func restart(port: Int) {
+        guard !isClosed else { return }
         let gone = sessions.filter { $0.value.port == port }
         for item in gone.values { item.wish.tell(handle: 0, reason: .reprogramming) }
         if !quiesce(port) && isLive {
             let version = group.gates.set(.purging, port, true)
             _ = wait(milliseconds: 500) { group.havePassed(gates: version) }
         }
-        let paused = group.gates.set(.paused, port, true)
-        if isLive { _ = wait(milliseconds: 2000) { group.havePassed(gates: paused) } }
-        for direction in Direction.allCases {
-            let these = gone.values.filter { $0.session.direction == direction }.map(\.session)
-            engine(port)?.remove(these)
+        guard pause(port) else {
+            // The engine still has everything, so all goes on as before.
+            _ = group.gates.set(.purging, port, false)
+            for item in gone.values { item.wish.tell(handle: item.session.handle(port: port), reason: nil) }
+            _ = group.gates.set(.outbound, port, engine(port)?.isArmed(.outbound) ?? false)
+            return events.append(.busy(port: port))
         }
-        engine(port)?.disarm()
+        stop(port, gone.values.map(\.session))
         for id in gone.keys { sessions[id] = nil }
-        _ = cdpdk_port_stop(ports[port].id)
         let error = cdpdk_port_restart(ports[port].id)
         _ = ports[port].joinGroups(topology.ports[port])
         _ = group.gates.set(.purging, port, false)
-        _ = group.gates.set(.paused, port, false)
         guard error == 0 else {
+            // It stays paused: nobody may touch a port that does not run.
             dead.insert(port)
             return events.append(.dead(port: port, error: error))
         }
         dead.remove(port)
         for direction in Direction.allCases { engine(port)?.arm(direction) }
-        _ = group.gates.set(.outbound, port, true)
+        _ = group.gates.set(.paused, port, false)
+        _ = group.gates.set(.outbound, port, engine(port)?.isArmed(.outbound) ?? false)
         events.append(.restarted(port: port))
         place()
+    }
+
+    /// Has all workers leave a port alone. False when one that does not get to run still may not, and then none has to.
+    private func pause(_ port: Int) -> Bool {
+        let version = group.gates.set(.paused, port, true)
+        if !isLive || wait(milliseconds: 10_000, until: { group.havePassed(gates: version) }) { return true }
+        _ = group.gates.set(.paused, port, false)
+        return false
+    }
+
+    /// Stops a port that nobody touches, and only then takes all from its engine: packets that are still in its
+    /// descriptors, as when its link is down, would leave in clear once that has lost their SA.
+    private func stop(_ port: Int, _ sessions: [DeviceSession]) {
+        _ = cdpdk_port_stop(ports[port].id)
+        for direction in Direction.allCases {
+            engine(port)?.remove(sessions.filter { $0.direction == direction })
+        }
+        engine(port)?.disarm()
     }
 
     /// Gives an engine all its SAs again: its link went away and came back, and nobody says what that did to it.
@@ -279,15 +308,17 @@ public final class OffloadKeeper: @unchecked Sendable {
     /// Packets in a second that an engine calls wrong and software finds right, before it is not used any more.
     static let errorLimit: UInt64 = 16
 
-    /// Takes everything back, when no worker runs any more and before ports stop.
+    /// Changes nothing any more, whatever it is asked; for when workers are about to end. What is under way is over
+    /// when this returns, if it is called where all else is.
+    public func close() { isClosed = true }
+
+    /// Stops the ports that have an engine and takes everything back, when no worker runs any more. What workers gave
+    /// to a device has some time to leave.
     public func stop() {
-        isLive = false
-        for port in ports.indices {
-            for direction in Direction.allCases {
-                let these = sessions.values.filter { $0.port == port && $0.session.direction == direction }
-                engine(port)?.remove(these.map(\.session))
-            }
-            engine(port)?.disarm()
+        isClosed = true
+        for port in ports.indices where engine(port) != nil && !dead.contains(port) {
+            _ = wait(milliseconds: 200) { isIdle(port, since: nil) }
+            stop(port, sessions.values.filter { $0.port == port }.map(\.session))
         }
         for item in sessions.values { item.wish.tell(handle: 0, reason: .reprogramming) }
         sessions = [:]

@@ -127,6 +127,9 @@ final class SecurityEngine: @unchecked Sendable {
             direction, spi: SecurityEngine.sentinelSPI, key: key, mode: .tunnel, local: nowhere, remote: nowhere)
     }
 
+    /// Whether a direction is switched on for sure. With the driver that needs no sentinel it always is.
+    func isArmed(_ direction: Direction) -> Bool { !rules.removalDisarms || sentinels[direction] != nil }
+
     /// Reserved (RFC 4303 section 2.1): no SA has it.
     static let sentinelSPI = SPI(rawValue: 255)
 

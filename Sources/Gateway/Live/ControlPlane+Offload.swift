@@ -16,8 +16,10 @@ extension ControlPlane {
         tellOffload()
     }
 
-    private func tellOffload() {
-        for event in data.offload.takeEvents() {
+    @discardableResult
+    private func tellOffload() -> [OffloadEvent] {
+        let events = data.offload.takeEvents()
+        for event in events {
             switch event {
             case .lost(let port, let direction, let reason):
                 let text =
@@ -32,12 +34,16 @@ extension ControlPlane {
             case .restarted(let port):
                 logger.notice("port \(name(port)): stopped and started")
                 audit("gateway", "port \(name(port)) restarted")
+            case .busy(let port):
+                logger.error(
+                    "port \(name(port)): not stopped, since a worker did not let go of it for ten seconds; all goes on")
             case .dead(let port, let error):
                 let text = "port \(name(port)): does not start again: error \(-error)"
                 logger.critical("\(text)")
                 post(GatewayEvent(.offloadLost, detail: text))
             }
         }
+        return events
     }
 
     private func name(_ port: Int) -> String { site.topology.ports[port].name }
@@ -88,10 +94,11 @@ extension ControlPlane {
         guard let index = site.topology.ports.firstIndex(where: { $0.name == name }) else { return noPort(name) }
         data.offload.restart(port: index)
         let isDead = data.offload.isDead(port: index)
-        tellOffload()
-        return isDead
-            ? ControlOutcome(.unavailable, ["port \(name) does not start again: its driver's messages are in the log"])
-            : done(peer, "port \(name): restarted")
+        guard tellOffload().contains(.restarted(port: index)) else {
+            let why = isDead ? "does not start again: its driver's messages are in" : "was not stopped: why is in"
+            return ControlOutcome(.unavailable, ["port \(name) \(why) the log"])
+        }
+        return done(peer, "port \(name): restarted")
     }
 
     func noPort(_ name: String) -> ControlOutcome {

@@ -37,6 +37,7 @@ actor ControlPlane {
     var statusTold = ""
     /// Pairs that no tables name any more and that the keeper still has.
     private var leaving: [AssociationPair] = []
+    private var isOver = false
     /// What operators said of tunnels' offload since the site was read.
     var offloadOverrides: [String: Topology.Offload] = [:]
 
@@ -66,7 +67,7 @@ actor ControlPlane {
     /// a limit.
     func advance(atLimit: Bool) {
         let now = ControlPlane.now
-        guard atLimit || nextChange.map({ $0 <= now }) ?? false else { return }
+        guard !isOver, atLimit || nextChange.map({ $0 <= now }) ?? false else { return }
         var next = book
         let events = next.advance(to: now)
         do {
@@ -83,8 +84,16 @@ actor ControlPlane {
         }
     }
 
+    /// From here on nothing changes: workers are about to end, and nobody may wait for them. What had begun is over
+    /// when this returns.
+    func end() {
+        isOver = true
+        data.offload.close()
+    }
+
     /// Takes in what workers found out about peers and paths.
     func heed(_ notices: [WorkerNotice]) {
+        guard !isOver else { return }
         var next = book
         let events = notices.flatMap { next.heed($0, site.topology, now: ControlPlane.now) }
         guard !events.isEmpty else { return }
@@ -98,6 +107,7 @@ actor ControlPlane {
     /// one before had, and of `installed` what the next does not have after all. Throws when the tables can't be built;
     /// then nothing has changed.
     func go(to next: TunnelBook, _ site: Site, installed: [AssociationPair] = []) throws {
+        guard !isOver else { throw GatewayStops() }
         let tables = try ForwardingTables(
             next.applied(to: site.topology), states: next.states, name: "live", previous: data.group.tables)
         data.group.publish(tables)
@@ -281,6 +291,11 @@ actor ControlPlane {
         if !byHand.isEmpty { lines.append("SA pairs added at run time that stay: \(byHand.count)") }
         return lines + changed.lostByHand(of: plane.book, in: next.topology)
     }
+}
+
+/// What comes when the gateway has begun to stop.
+private struct GatewayStops: Error, CustomStringConvertible {
+    var description: String { "the gateway stops; nothing was changed" }
 }
 
 /// A site that can't be gone over to at run time.

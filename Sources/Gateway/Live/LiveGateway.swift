@@ -90,17 +90,18 @@ public struct LiveGateway: Service, CustomStringConvertible {
                 keeper, look: { LiveGateway.passOn(data.group, to: control) }, rounds: { data.group.rounds },
                 atLimit: { Task { await control.advance(atLimit: true) } },
                 failed: { error in Task { await control.storeFailed(error) } })
+            data.offload.isLive = true
             try await thread.run { [site] in try data.group.launch(on: site.dpdk.workerCores) }
         } catch {
             _ = try await thread.run { data.stop() }
             throw error
         }
-        data.offload.isLive = true
         announce(data)
         await control.started(events)
         await live(with: control)
         control.manager.stopping()
         await server.stop()
+        await control.end()
         try await thread.run { [logger] in
             data.group.stop()
             data.group.wait()
@@ -244,7 +245,7 @@ final class LiveDataPlane: Sendable {
                 tables, arena: arena, ports: ports, pool: pool, workers: workers,
                 ticksPerSecond: Environment.ticksPerSecond, mode: .live, idle: site.dpdk.idle, name: "live")
             cryptoDescription = try CryptoProbe.description()
-            offload = OffloadKeeper(group, ports: ports, topology: topology, workers: workers)
+            offload = OffloadKeeper(group, ports: ports, workers: workers)
         } catch {
             for port in ports { port.close() }
             throw error
