@@ -46,6 +46,35 @@ extension ControlPlane {
         return events
     }
 
+    /// A topology with what operators said of its tunnels.
+    func overriding(_ topology: Topology) -> Topology {
+        guard !offloadOverrides.isEmpty else { return topology }
+        var topology = topology
+        for index in topology.tunnels.indices {
+            if let offload = offloadOverrides[topology.tunnels[index].name] {
+                topology.tunnels[index].offload = offload
+            }
+        }
+        return topology
+    }
+
+    /// What tunnels of the site want of NICs and can't have, for who reloads: required ones, and all where engines were
+    /// left alone because at the start no tunnel wanted one.
+    var offloadShortfall: [String] {
+        var lines: [String] = []
+        let ports = site.topology.ports.filter { $0.role == .unprotected }
+        if !data.wantsEngine, ports.contains(where: { (try? EngineSurvey.of($0))?.isUsable ?? false }) {
+            lines = site.topology.tunnels.filter { $0.offload != Topology.Offload() }.prefix(20).map {
+                "tunnel \($0.name): software until the gateway is started again: it left its NICs' engines alone, since "
+                    + "every tunnel said offload = \"off\""
+            }
+        }
+        let required = site.topology.tunnels.filter {
+            $0.offload.outbound == .required || $0.offload.inbound == .required
+        }
+        return lines + (required.isEmpty ? [] : required.compactMap { unmet($0.name) }.prefix(20))
+    }
+
     private func name(_ port: Int) -> String { site.topology.ports[port].name }
 
     func setOffload(_ request: OffloadRequest, by peer: ControlPeer) async -> ControlOutcome {
@@ -70,12 +99,18 @@ extension ControlPlane {
             var offload = offloadOverrides[name] ?? site.topology.tunnels[index].offload
             for direction in directions { offload[direction] = request.wanted }
             let before = offloadOverrides[name]
-            offloadOverrides[name] = offload
-            followOffload()
-            if let refusal = unmet(name) {
+            do {
+                // Workers too have to know what a tunnel wants.
+                offloadOverrides[name] = offload
+                try go(to: book, site)
+                if let refusal = unmet(name) {
+                    offloadOverrides[name] = before
+                    try go(to: book, site)
+                    return ControlOutcome(.unavailable, [refusal])
+                }
+            } catch {
                 offloadOverrides[name] = before
-                followOffload()
-                return ControlOutcome(.unavailable, [refusal])
+                return failed(error)
             }
             return done(
                 peer, "tunnel \(name): offload \(request.wanted.rawValue) \(ways), until the next start or reload")

@@ -153,7 +153,7 @@ extension ControlPlane: ControlTarget {
         return ControlOutcome(.ok, [text])
     }
 
-    private func failed(_ error: any Error) -> ControlOutcome {
+    func failed(_ error: any Error) -> ControlOutcome {
         let failure = Failure(error)
         logger.error("\(failure.message)")
         return ControlOutcome(failure.exitCode, [failure.message])

@@ -109,7 +109,8 @@ actor ControlPlane {
     func go(to next: TunnelBook, _ site: Site, installed: [AssociationPair] = []) throws {
         guard !isOver else { throw GatewayStops() }
         let tables = try ForwardingTables(
-            next.applied(to: site.topology), states: next.states, name: "live", previous: data.group.tables)
+            overriding(next.applied(to: site.topology)), states: next.states, name: "live",
+            previous: data.group.tables)
         data.group.publish(tables)
         let kept = Set(next.pairs.map(\.outbound.id))
         leaving += (book.pairs + installed).filter { !kept.contains($0.outbound.id) }
@@ -232,7 +233,10 @@ actor ControlPlane {
         let installed = changed.pairs.filter { lifetimes[$0.outbound.id] == nil }
         let events = changed.advance(to: now)
         let told = ControlPlane.difference(from: self, to: next, changed)
+        let overrides = offloadOverrides
+        offloadOverrides = [:]
         do { try go(to: changed, next, installed: installed) } catch {
+            offloadOverrides = overrides
             try? keeper.forget(installed, now: now)
             throw error
         }
@@ -249,7 +253,7 @@ actor ControlPlane {
         tell(events)
         // An SA that was over by its old lifetime may not be by the new one.
         advance(atLimit: true)
-        return told
+        return told + offloadShortfall
     }
 
     /// What a gateway that runs can't change, in words.
@@ -272,6 +276,7 @@ actor ControlPlane {
             compare("the device of port \(before.name)", before.device, after.device)
             compare("the role of port \(before.name)", before.role.rawValue, after.role.rawValue)
             compare("mtu_octets of port \(before.name)", "\(before.mtuOctets)", "\(after.mtuOctets)")
+            compare("vlan of port \(before.name)", "\(before.vlan ?? 0)", "\(after.vlan ?? 0)")
         }
         return reasons
     }

@@ -218,6 +218,8 @@ final class LiveDataPlane: Sendable {
     let group: WorkerGroup
     let cryptoDescription: String
     let offload: OffloadKeeper
+    /// Whether ports were started with their IPsec engines, where they have such.
+    let wantsEngine: Bool
     private let pool: PacketPool
 
     /// Starts EAL and the ports of a site; then `states` says what its tunnels' SAs are, made in `arena`.
@@ -233,7 +235,9 @@ final class LiveDataPlane: Sendable {
         let pool = try PacketPool(name: "packets", count: sizing.buffers, frameOctets: sizing.frameOctets)
         var ports: [StartedPort] = []
         do {
-            let wantsEngine = topology.tunnels.contains { $0.offload != Topology.Offload() }
+            // Without a tunnel so far the first ones come by a reload, and `auto` is what they say by default.
+            wantsEngine =
+                topology.tunnels.isEmpty || topology.tunnels.contains { $0.offload != Topology.Offload() }
             for port in topology.ports {
                 ports.append(
                     try StartedPort(

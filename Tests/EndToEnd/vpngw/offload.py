@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vpngw import nic
 from vpngw.live import LiveGateway, Sites
 from vpngw.network import Network
-from vpngw.site import Port, Site
+from vpngw.site import Site
 
 WAN = 1
 
@@ -18,8 +18,7 @@ WAN = 1
 def on_model(network: Network, site: Site, serial: int, *options) -> Modelled:
     """A gateway whose ports are the model's; the model's are the kernel's lan and wan. Not waited for."""
     site.huge_pages = True
-    site.ports = [Port(port.name, port.role, port.addresses, f"0000:81:00.{number}")
-                  for number, port in enumerate(site.ports)]
+    site.ports = [replace(port, device=f"0000:81:00.{number}") for number, port in enumerate(site.ports)]
     report, control = network.directory / f"{site.name}-model.json", network.directory / f"{site.name}-model.sock"
     wrapper = [nic.MODEL, "run", "--serial", serial, "--wire", "0=packet:lan", "--wire", "1=packet:wan", "--protect",
                WAN, "--report", report, "--control", control, *options, "--"]
