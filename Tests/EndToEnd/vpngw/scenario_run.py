@@ -71,7 +71,7 @@ class CaseRun:
     def run(self) -> None:
         """Raises `Failed` with everything that is wrong."""
         self.directory.mkdir(parents=True)
-        inputs = self._write_inputs()
+        inputs = self.write_inputs()
         refused = self.case.get("refused")
         first, second = self._start("first", inputs), self._start("second", inputs)
         runs = [self._finish(*first), self._finish(*second)]
@@ -90,7 +90,7 @@ class CaseRun:
 
     # ---- in
 
-    def _write_inputs(self) -> list[tuple[str, Path]]:
+    def write_inputs(self) -> list[tuple[str, Path]]:
         """One capture for each port that something comes in by, in the order of the site's ports."""
         time, frames = START, {}
         vlans = {port["name"]: port.get("vlan") for port in self.case.site["port"]} | {"punt": None}
