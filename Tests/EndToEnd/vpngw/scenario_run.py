@@ -149,9 +149,13 @@ class CaseRun:
 
     def _judge(self, run: _Run) -> None:
         self._judge_report(run)
+        self.judge_ports(run.out)
+
+    def judge_ports(self, out: dict[str, list[Record]]) -> None:
+        """Holds what left each port against what the scenario says; what is wrong is in `problems`."""
         for port in self.ports:
             entries = [entry for entry in self.case.get("out", []) if entry["port"] == port]
-            self._judge_port(port, run.out[port], entries)
+            self._judge_port(port, out[port], entries)
         if strange := {entry["port"] for entry in self.case.get("out", [])} - set(self.ports):
             raise ScenarioError(f"{self.case.title}: no port {strange}")
 
