@@ -71,4 +71,4 @@ lint:
 	shellcheck $(SCRIPTS)
 
 clean:
-	rm -rf .build .build-python
+	rm -rf .build .build-python hw-test-out

@@ -139,4 +139,6 @@ def _list(values: list[str]) -> str:
 
 
 def _value(value) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(entry)}" for key, entry in value.items()) + " }"
     return f'"{value}"' if isinstance(value, str) else str(value).lower()
