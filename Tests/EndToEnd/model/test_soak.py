@@ -127,6 +127,7 @@ def test_soak(sites: Sites, seconds: int):
         assert drops.pop("integrity_failed", 0) <= soak.spoilt[other], (drops, soak)
         # What waited for an engine that lost its SAs, and what a stopped port had no room for.
         allowed = {"offload_failed", "tx_full", "neighbor_unresolved"} if name in soak.stopped else set()
-        assert set(drops) <= allowed, (drops, soak.stopped)
+        # After a pause numbers jump; a disk that takes a second to write that down costs what came in that time.
+        assert set(drops) <= allowed | {"ahead"}, (drops, soak.stopped)
         assert wan["encrypted"] > 1000 and wan["decrypted"] > 1000
     wire.stop()
