@@ -65,8 +65,8 @@ extension ControlPlane {
         let ports = site.topology.ports.filter { $0.role == .unprotected }
         if !data.wantsEngine, ports.contains(where: { (try? EngineSurvey.of($0))?.isUsable ?? false }) {
             lines = site.topology.tunnels.filter { $0.offload != Topology.Offload() }.prefix(20).map {
-                "tunnel \($0.name): software until the gateway is started again: it left its NICs' engines alone, since "
-                    + "every tunnel said offload = \"off\""
+                "tunnel \($0.name): software until the gateway is started again: it left its NICs' engines alone, "
+                    + "since every tunnel said offload = \"off\""
             }
         }
         let required = site.topology.tunnels.filter {
