@@ -34,8 +34,8 @@ public struct PrivateFile: ~Copyable {
     public mutating func write(_ octets: [UInt8]) throws(CaptureError) {
         var start = 0
         while start < octets.count {
-            let written = unsafe octets.withUnsafeBytes { memory in
-                unsafe Glibc.write(descriptor, memory.baseAddress! + start, memory.count - start)
+            let written = unsafe octets[start...].withUnsafeBytes { memory in
+                unsafe Glibc.write(descriptor, memory.baseAddress, memory.count)
             }
             if written < 0 && errno == EINTR { continue }
             guard written > 0 else { throw PrivateFile.failure(written == 0 ? EIO : errno, path) }
