@@ -218,3 +218,25 @@ struct ControlClientTests {
         try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: path)
     }
 }
+
+@Suite("Whom root sends keys to")
+struct ControlTrustTests {
+    @Test("a service's own directory in root's, and no place that others may have put a socket in")
+    func places() throws {
+        let directory = try ControlDirectory()
+        let mine = geteuid(), outer = directory.path + "/run", inner = outer + "/vpn-gw"
+        try FileManager.default.createDirectory(atPath: inner, withIntermediateDirectories: true)
+        func judge(_ outerMode: Int, _ innerMode: Int, uid: UInt32, root: UInt32) throws -> Bool {
+            try FileManager.default.setAttributes([.posixPermissions: outerMode], ofItemAtPath: outer)
+            try FileManager.default.setAttributes([.posixPermissions: innerMode], ofItemAtPath: inner)
+            return ControlConnection.isPlace(inner + "/control.sock", of: uid, root: root)
+        }
+        #expect(try judge(0o755, 0o750, uid: mine, root: mine))
+        #expect(try !judge(0o755, 0o770, uid: mine, root: mine))
+        #expect(try !judge(0o777, 0o750, uid: mine, root: mine))
+        #expect(try !judge(0o1777, 0o750, uid: mine, root: mine))
+        #expect(try !judge(0o755, 0o750, uid: mine + 1, root: mine))
+        #expect(try !judge(0o755, 0o750, uid: mine, root: mine + 1))
+        #expect(!ControlConnection.isPlace("/nowhere/at/all", of: mine))
+    }
+}

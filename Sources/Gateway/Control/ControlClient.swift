@@ -147,7 +147,7 @@ public struct ControlClient: Sendable {
         body.append(UInt8(ascii: "}"))
         if let time = addition.notBefore { body += Array(",\"not_before\":\(quoted(time))".utf8) }
         body.append(UInt8(ascii: "}"))
-        return try change("/v1/sa/add", body)
+        return try change("/v1/sa/add", body, holdsKeys: true)
     }
 
     /// Appends `"key":"0x…"` with the key of a file.
@@ -189,8 +189,10 @@ public struct ControlClient: Sendable {
 
     // MARK: The exchange
 
-    private func change(_ path: String, _ body: borrowing [UInt8]) throws(ControlClientError) -> ControlOutcome {
-        let answer = try ask("POST", path, body)
+    private func change(
+        _ path: String, _ body: borrowing [UInt8], holdsKeys: Bool = false
+    ) throws(ControlClientError) -> ControlOutcome {
+        let answer = try ask("POST", path, body, holdsKeys: holdsKeys)
         guard let code = (answer["exit_code"] as? Int).flatMap({ ExitCode(rawValue: Int32(clamping: $0)) }),
             let messages = answer["messages"] as? [String]
         else { throw .notUnderstood(path: socketPath, what: "an answer without exit_code and messages") }
@@ -199,10 +201,10 @@ public struct ControlClient: Sendable {
 
     /// The JSON object that answers; throws `refused` when it is an error of the API.
     private func ask(
-        _ method: String, _ path: String, _ body: borrowing [UInt8]
+        _ method: String, _ path: String, _ body: borrowing [UInt8], holdsKeys: Bool = false
     ) throws(ControlClientError) -> [String: Any] {
         let connection = try ControlConnection(path: socketPath, seconds: patience)
-        if !body.isEmpty { try connection.requireTrust() }
+        if holdsKeys { try connection.requireTrust() }
         let head = """
             \(method) \(path) HTTP/1.1\r
             host: vpn-gw\r

@@ -36,12 +36,26 @@ struct ControlConnection: ~Copyable {
 
     deinit { close(descriptor) }
 
-    /// Throws unless the process that listens is root's or this user's.
+    /// Throws unless the process that listens is root's or this user's; for root also that of a service that root made
+    /// a place for.
     func requireTrust() throws(ControlClientError) {
         guard let peer = UnixSocketAddress.peer(of: descriptor) else {
             throw .notUnderstood(path: path, what: "the kernel does not know who listens")
         }
-        guard peer.uid == 0 || peer.uid == geteuid() else { throw .untrusted(path: path, uid: peer.uid) }
+        guard peer.uid == 0 || peer.uid == geteuid() || geteuid() == 0 && ControlConnection.isPlace(path, of: peer.uid)
+        else { throw .untrusted(path: path, uid: peer.uid) }
+    }
+
+    /// Whether a socket is in a directory of this user's in which nobody else may write, itself in one of root's in
+    /// which nobody else may either: a service manager made it so, and nobody else can have put a socket there.
+    static func isPlace(_ path: String, of uid: UInt32, root: UInt32 = 0) -> Bool {
+        let directory = URL(filePath: path).deletingLastPathComponent()
+        func belongs(_ url: URL, to owner: UInt32) -> Bool {
+            var status = stat()
+            guard unsafe lstat(url.path(percentEncoded: false), &status) == 0 else { return false }
+            return status.st_mode & S_IFMT == S_IFDIR && status.st_uid == owner && status.st_mode & 0o022 == 0
+        }
+        return belongs(directory, to: uid) && belongs(directory.deletingLastPathComponent(), to: root)
     }
 
     /// Sends all of `octets`. A gateway that refuses early stops reading; its answer says why, so that's no error here.
