@@ -9,7 +9,7 @@ build=(ca-certificates git make g++ libcurl4 libxml2 libncurses6 libdpdk-dev lib
     libsqlite3-dev libssl-dev)
 demo=(iproute2 iputils-ping ethtool iperf3 procps tcpdump tshark)
 # The guest kernel of User-Mode Linux loads its modules with kmod.
-test=("${build[@]}" "${demo[@]}" python3-venv user-mode-linux kmod util-linux)
+test=("${build[@]}" "${demo[@]}" python3-venv user-mode-linux kmod util-linux curl)
 deb=(dpkg-dev binutils lintian)
 # What tests ask where it is there: Prometheus would be a service on a developer's machine.
 judges=(prometheus man-db zsh fish debootstrap systemd tmux chromium fonts-dejavu-core)

@@ -12,28 +12,7 @@ from pathlib import Path
 import pytest
 
 from vpngw.gateway import ROOT
-
-# What runs in the private mount namespace: $1 is a directory for the overlay, the rest runs inside it.
-ENTER = r"""
-set -e
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-mount --bind /proc "$1/root/proc"
-mount --bind /sys "$1/root/sys"
-mount --bind /dev "$1/root/dev"
-mount -t tmpfs tmpfs "$1/root/tmp"
-cp "$2" "$1/root/tmp/package.deb"
-exec chroot "$1/root" sh -c "$3"
-"""
-
-
-def package() -> Path | None:
-    given = os.environ.get("VPN_GW_PACKAGE")
-    if given:
-        return Path(given)
-    found = sorted((ROOT / ".build/deb").glob("*.deb"))
-    return found[-1] if found else None
+from vpngw.machine import ENTER, package
 
 
 @pytest.fixture

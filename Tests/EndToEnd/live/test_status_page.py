@@ -29,12 +29,12 @@ def test_the_page_in_a_browser(sites: Sites):
     try:
         browser.open(f"{URL}/")
         browser.wait(lambda: "1 of 1 tunnels up" in (echo(sites.network, "host-a", "10.0.2.10", 0, 9)
-                                                     or browser.value("document.body.innerText")))
+                                                     or browser.text()))
         sites.network.run("host-a", "ping", "-c", 1, "-W", 1, "-t", 1, "10.0.2.10", check=False)
-        browser.wait(lambda: "ttl_expired" in browser.value("document.body.innerText"))
+        browser.wait(lambda: "ttl_expired" in browser.text())
         # Something is drawn of what has passed.
         browser.wait(lambda: browser.value("document.querySelectorAll('path.one')[0].getAttribute('d').length") > 20)
-        text = browser.value("document.body.innerText")
+        text = browser.text()
         for word in ("gw-a", "software / software", "192.0.2.2", "lan", "wan", "its TTL or hop limit", "Busy", "bit/s"):
             assert word in text, text
         assert browser.value("document.title") == "gw-a – vpn-gw"
@@ -51,7 +51,7 @@ def test_the_page_in_a_browser(sites: Sites):
 
         browser.resize(1280, 900)
         sites.a.stop()
-        browser.wait(lambda: "does not answer since" in browser.value("document.body.innerText"))
+        browser.wait(lambda: "does not answer since" in browser.text())
         assert browser.value("document.body.classList.contains('gone')")
         browser.screenshot(pictures / "gone.png")
     finally:

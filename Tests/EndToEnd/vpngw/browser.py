@@ -81,8 +81,12 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def text(self) -> str:
+        """What a reader sees; nothing while a page is on its way."""
+        return self.value("document.body ? document.body.innerText : ''")
+
     def wait(self, condition: Callable[[], object], seconds: float = 30) -> None:
-        wait_until(condition, lambda: f"{self.value('document.body.innerText')}\n{self.complaints()}", seconds)
+        wait_until(condition, lambda: f"{self.text()}\n{self.complaints()}", seconds)
 
     def complaints(self) -> list[str]:
         """What the page's console says is wrong: refused scripts, exceptions."""

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The first process of a User-Mode Linux guest that has one pair of SAs of every kind. The host's file system is its root,
-# read-only. The kernel command line gives SETUP (ip commands, one a line: see guest.py), TRAFFIC (the path of
-# traffic.py) and PORTS (the last of the TCP ports from 6001 on which it takes a transfer each).
+# read-only. The kernel command line gives SETUP (ip commands, one a line: see guest.py), SCRIPT (a shell script, as `vpn-gw
+# export linux` prints it; optional), TRAFFIC (the path of traffic.py) and PORTS (the last of the TCP ports from 6001 on which
+# it takes a transfer each).
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -17,6 +18,7 @@ while read -r line; do
     # shellcheck disable=SC2086 # a line is a command's words
     ip $line || echo "guest: the kernel refused: ip $line"
 done < "$SETUP"
+if [ -n "$SCRIPT" ]; then sh "$SCRIPT" 2>&1 || echo "guest: the kernel refused a line of $SCRIPT"; fi
 
 # ESP in UDP goes through a socket that says so: UDP_ENCAP is option 100, ESP in UDP is 2.
 /usr/bin/python3 -c '

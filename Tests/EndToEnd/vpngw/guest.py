@@ -62,12 +62,18 @@ class Guest:
             network, name, KEY_OUT=f"0x{tunnel.inbound_key.hex()}", KEY_IN=f"0x{tunnel.outbound_key.hex()}", **words)
 
     @classmethod
-    def set_up_by(cls, network: Network, name: str, commands: list[str], last_port: int = 6000) -> Guest:
-        """A guest that was told `ip COMMAND` for each command, all of which it took; then it receives a TCP transfer on
-        each port from 6001 to the last: see guest-modes.sh."""
+    def set_up_by(cls, network: Network, name: str, commands: list[str], last_port: int = 6000,
+                  script: str | None = None) -> Guest:
+        """A guest that was told `ip COMMAND` for each command, then a shell script, all of which it took; then it receives
+        a TCP transfer on each port from 6001 to the last: see guest-modes.sh."""
         setup = network.directory / "guest-setup"
         setup.write_text("\n".join(commands) + "\n")
-        guest = cls(network, name, "guest-modes.sh", SETUP=setup, PORTS=last_port)
+        words = {"SETUP": setup, "PORTS": last_port}
+        if script is not None:
+            words["SCRIPT"] = network.directory / "guest-script.sh"
+            words["SCRIPT"].touch(0o600)
+            words["SCRIPT"].write_text(script)
+        guest = cls(network, name, "guest-modes.sh", **words)
         guest.wait_for("guest: ready")
         guest.wait_for("guest: ESP in UDP")
         if last_port > 6000:
