@@ -10,6 +10,10 @@ public enum DataPlaneError: Error, Equatable, Sendable {
     case portFailed(port: String, driver: String, step: String, error: Int32)
     /// A device has fewer transmit queues than there are workers.
     case tooFewQueues(port: String, driver: String, offered: Int, workers: Int)
+    /// A crypto device named in the configuration is not among DPDK's.
+    case noCoprocessor(device: String)
+    /// A crypto device refused a step of starting it; the error is 0 where nothing but its own word says no.
+    case coprocessorFailed(device: String, driver: String, step: String, error: Int32)
     /// Memory for something ran out.
     case noMemory(what: String, error: Int32)
     /// The processor has no AES instructions, or the crypto library did not start.

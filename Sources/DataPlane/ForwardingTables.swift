@@ -29,7 +29,7 @@ struct TunnelEntry: BitwiseCopyable {
         static let learnsPathMTU = Flags(rawValue: 2)
         /// In transport mode packets can't be cut before they are protected (RFC 4303 section 3.3.4).
         static let isTransport = Flags(rawValue: 4)
-        /// Whether a NIC may do the cryptography, each way.
+        /// Whether a device may do the cryptography, each way.
         static let offloadsOutbound = Flags(rawValue: 8)
         static let offloadsInbound = Flags(rawValue: 16)
 
@@ -41,9 +41,9 @@ struct TunnelEntry: BitwiseCopyable {
             if tunnel.clampsMSS { insert(.clampsMSS) }
             if tunnel.learnsPathMTU { insert(.learnsPathMTU) }
             if tunnel.profile.mode == .transport { insert(.isTransport) }
-            guard hasEngine else { return }
-            if tunnel.offload.outbound != .off { insert(.offloadsOutbound) }
-            if tunnel.offload.inbound != .off { insert(.offloadsInbound) }
+            func isAsked(_ choice: OffloadChoice) -> Bool { choice == .lookaside || hasEngine && choice != .off }
+            if isAsked(tunnel.offload.outbound) { insert(.offloadsOutbound) }
+            if isAsked(tunnel.offload.inbound) { insert(.offloadsInbound) }
         }
     }
 }

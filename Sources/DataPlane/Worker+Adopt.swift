@@ -11,6 +11,7 @@ extension Worker {
     @inline(never)
     mutating func adopt() {
         let begun = rte_rdtsc()
+        if crossing > 0 { finishCrossingForGood() }
         let (address, reference) = unsafe cell.read()
         let tables = unsafe reference.takeUnretainedValue()
         let routing = unsafe UnsafeRawPointer(Unmanaged.passUnretained(tables.routing).toOpaque())

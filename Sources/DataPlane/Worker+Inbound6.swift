@@ -28,7 +28,7 @@ extension Worker {
         guard isDestination else { return refuse(mbuf, header, upper, port) }
         guard isSource else { return drop(mbuf, .tunnelAddressMismatch) }
         guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
-        let verdict = hasEngines ? judge(mbuf, slot, association, port) : .software
+        let verdict = hasDevices ? judge(mbuf, slot, association, start: upper.offset, port) : .software
         guard verdict != .refused else { return }
         received[inbound.count] = ReceivedESP(
             mbuf: mbuf, outer: UInt32(truncatingIfNeeded: mbuf.offset), spi: slot.spi, tunnel: slot.tunnel,

@@ -9,13 +9,13 @@ import ESP
 import IPsec
 import Wire
 
-/// What is left to do for a packet that came in by a port with an IPsec engine.
+/// What is left to do for a packet that came in, where devices may have SAs.
 enum DeviceVerdict {
     /// All.
     case software
     /// What takes no key.
     case opened
-    /// Nothing: it was dropped.
+    /// Nothing: it has been dealt with.
     case refused
 }
 
@@ -37,7 +37,8 @@ extension Worker {
 
     @inline(__always)
     private mutating func mayGoInline(_ port: Int, _ hop: Int) -> Bool {
-        ports[port].sendsInline && Int(neighbors.entries[hop].port) == port && neighbors.entries[hop].isUsable
+        port < ports.count && ports[port].sendsInline && Int(neighbors.entries[hop].port) == port
+            && neighbors.entries[hop].isUsable
     }
 
     /// What is not the common case: transport mode, or something in the way.
@@ -49,6 +50,7 @@ extension Worker {
             association.with { $0.fallbacks.countStanding() }
             return 0
         }
+        if CoprocessorHandle.isOne(handle) { return crossingHandle(association, handle) }
         let port = Int(handle >> 48) &- 1, hop = Int(tunnel.nextHop)
         let reason: FallbackReason?
         if !ports[port].sendsInline {
@@ -77,10 +79,11 @@ extension Worker {
             nextHeader)
     }
 
-    /// Tells the driver which SA a packet is for, and gives it to its port.
+    /// Tells the driver which SA a packet is for, and gives it to its port; or gives it to a coprocessor.
     @inline(never)
     mutating func transmitInline(_ number: Int) {
         let mbuf = sending[number].mbuf, handle = handles[number]
+        if CoprocessorHandle.isOne(handle) { return crossOutbound(number) }
         let port = Int(handle >> 48) &- 1, hop = Int(sending[number].nextHop)
         mbuf.setPacket(offset: outbound[number].offset, length: outbound[number].length)
         let isIPv6 = mbuf.bytes.uint8(at: 0) >> 4 == 6
@@ -92,16 +95,20 @@ extension Worker {
         transmit(mbuf, neighbor: hop)
     }
 
-    /// What the NIC says of a packet for an SA that it was given; false where the packet has been dealt with.
+    /// What the NIC says of a packet for an SA that it was given. One of an SA that a coprocessor has goes there.
     ///
     /// Its word counts only where the SA is known to be in this very port. What it calls wrong is looked at by
     /// software: anyone can send such packets, and an engine that errs must not lose any.
     @inline(never)
-    mutating func judge(_ mbuf: Mbuf, _ slot: SADSlot, _ association: InboundAssociationReference, _ port: Int)
-        -> DeviceVerdict
-    {
-        guard port < ports.count, ports[port].engine != 0 else { return .software }
-        let place = association.with { Int($0.deviceHandle.load(ordering: .acquiring) >> 48) }
+    mutating func judge(
+        _ mbuf: Mbuf, _ slot: SADSlot, _ association: InboundAssociationReference, start: Int, _ port: Int
+    ) -> DeviceVerdict {
+        let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
+        guard port < ports.count, ports[port].engine != 0 else {
+            return CoprocessorHandle.isOne(handle)
+                ? crossInbound(mbuf, association, handle, start: start, port) : .software
+        }
+        let place = Int(handle >> 48)
         let isHere = place == port &+ 1
         if mbuf.isOpened {
             guard isHere else {
@@ -115,6 +122,7 @@ extension Worker {
             deviceFailures &+= 1
             block.add(1, to: .deviceFailed, port: port)
         }
+        if CoprocessorHandle.isOne(handle) { return crossInbound(mbuf, association, handle, start: start, port) }
         guard tunnels[Int(slot.tunnel)].flags.contains(.offloadsInbound) else { return .software }
         association.with { association in
             if isHere {
@@ -148,6 +156,7 @@ extension Worker {
     mutating func adoptGates() {
         let positions = OffloadGates.Positions(gates)
         gatesVersion = positions.version
+        if coprocessors.count > 0 { adoptCoprocessors(positions) }
         for port in 0..<ports.count {
             ports[port].sendsInline = ports[port].engine != 0 && positions.sendsInline(port)
             ports[port].isPaused = positions.isPaused(port)
@@ -177,7 +186,7 @@ extension Worker {
     /// Tells when nothing is left that was begun under other gates. Each round until then.
     @inline(never)
     mutating func tellDrained() {
-        var waiting = 0
+        var waiting = coprocessors.count > 0 ? stragglers() : 0
         for port in 0..<ports.count where !ports[port].sendsInline {
             for index in 0..<queues[port].count where queues[port][index].wantsEncryption { waiting &+= 1 }
         }

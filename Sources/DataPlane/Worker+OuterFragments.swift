@@ -23,7 +23,10 @@ extension Worker {
         // What came before it stays before it.
         if outbound.count > 0 { protectEarly() }
         association.with { $0.noteSending(tenth: tenth) }
-        if tunnel.flags.contains(.offloadsOutbound) { Worker.countInSoftware(association) }
+        if tunnel.flags.contains(.offloadsOutbound) {
+            Worker.countInSoftware(association)
+            if crossing > 0 { fetchCrossing() }
+        }
         let mbuf = slot.mbuf
         outbound.append(
             buffer: mbuf.buffer, offset: mbuf.offset, length: slot.ip.count, association: association, tag: 0)
@@ -41,7 +44,7 @@ extension Worker {
         sendCut(mbuf, mtu: largest, nextHop: Int(tunnel.nextHop))
     }
 
-    /// A NIC does nothing for a packet that is cut behind its cryptography.
+    /// A device does nothing for a packet that is cut behind its cryptography.
     private static func countInSoftware(_ association: OutboundAssociationReference) {
         association.with {
             if $0.deviceHandle.load(ordering: .acquiring) == 0 {

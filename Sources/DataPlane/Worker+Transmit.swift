@@ -153,6 +153,7 @@ extension Worker {
     /// Sends what can still be sent and gives everything else a reason, so that nothing is in flight any more. With
     /// `keepingDropped`, dropped packets stay in `dropped` for the caller to look at.
     public mutating func drain(keepingDropped: Bool = false) {
+        if crossing > 0 { endCrossing() }
         for port in 0..<ports.count {
             for _ in 0..<1000 where queues[port].count > 0 { send(port) }
             for index in 0..<queues[port].count { drop(queues[port][index], .txFull) }
@@ -170,7 +171,7 @@ extension Worker {
 
     /// Publishes how many packets the worker holds.
     mutating func showInFlight() {
-        var count = heldCount + ahead.count + fragments.held
+        var count = heldCount + ahead.count + fragments.held + crossing
         for port in 0..<ports.count { count += queues[port].count }
         block.set(count, .inFlight)
     }

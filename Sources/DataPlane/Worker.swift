@@ -10,6 +10,7 @@
 //   Worker+PathMTU    routers' word on how large packets may be
 //   Worker+Punt       to the kernel and back
 //   Worker+Offload    what a NIC encrypts and decrypts
+//   Worker+Coprocessor    what another device does, beside the way
 //   Worker+Local      what is for the gateway itself, and ICMP errors
 //   Worker+Transmit   next hop, Ethernet header, queue of the port
 //   Worker+Ahead      decrypted packets that wait until their number is on disk
@@ -106,8 +107,8 @@ public struct Worker: ~Copyable {
     /// Index of the port to the kernel; `noPort` without.
     let puntPort: Int
     let notices: NoticeRing
-    /// Whether any port has an IPsec engine: asked of each ESP packet, in place of its port.
-    let hasEngines: Bool
+    /// Whether any port has an IPsec engine, or there is a coprocessor: asked of each ESP packet, in place of its port.
+    let hasDevices: Bool
     let gates: OffloadGates
     let idle: WorkerIdle
     var gatesVersion: UInt64 = 0
@@ -171,6 +172,14 @@ public struct Worker: ~Copyable {
     let handles: FixedArray<UInt64>
     /// Packets in `inbound` that a NIC called wrong.
     var deviceFailures = 0
+    let coprocessors: FixedArray<CoprocessorLane>
+    /// Packets that these have, or have done and that wait for the end of a pass.
+    var crossing = 0
+    var opened = OpenedList()
+    /// Which neighbours' places packets that are under way go by.
+    var crossingEpoch: UInt32 = 0
+    /// The round in which there was no room for more.
+    var fullAt: UInt64 = .max
     /// What a packet was cut into.
     var pieces: MbufList
     /// Fragments of ESP that wait for the rest.
@@ -253,7 +262,7 @@ public struct Worker: ~Copyable {
         case .replay(let resolve): (resolves, macMask) = (resolve, 0)
         }
         ports = FixedArray(Worker.ports(plan, tables.topology))
-        hasEngines = Worker.hasEngines(plan)
+        hasDevices = Worker.hasDevices(plan)
         neighbors = NeighborTable(pinned: tables.routing.pinned)
 
         let capacity = Worker.passCapacity
@@ -278,6 +287,7 @@ public struct Worker: ~Copyable {
         places6 = FixedArray(repeating: 0, count: capacity)
         sending = FixedArray(unfilled: capacity)
         handles = FixedArray(repeating: 0, count: capacity)
+        coprocessors = FixedArray(Worker.lanes(plan))
         pieces = MbufList(capacity: Worker.pieceLimit)
         fragments = FragmentTable(
             ticksPerSecond: plan.ticksPerSecond, wholeLimitOctets: plan.pool.frameOctets, secret: plan.mode.secret)
@@ -295,7 +305,9 @@ public struct Worker: ~Copyable {
         block.adopted(tables.generation, ticks: 0)
     }
 
-    private static func hasEngines(_ plan: WorkerPlan) -> Bool { plan.ports.contains { $0.engine != 0 } }
+    private static func hasDevices(_ plan: WorkerPlan) -> Bool {
+        !plan.coprocessors.isEmpty || plan.ports.contains { $0.engine != 0 }
+    }
 
     private static func ports(_ plan: WorkerPlan, _ topology: Topology) -> [WorkerPort] {
         zip(plan.ports, topology.ports).map { WorkerPort($0, $1) }
@@ -320,14 +332,17 @@ public struct Worker: ~Copyable {
         }
         if cell.hasOther(than: tablesAddress) { adopt() }
         if gates.hasChanged(since: gatesVersion) { adoptGates() }
+        if crossing > 0 { collectCrossed() }
         if ahead.count > 0 { takeAhead() }
         var port = 0
         while port < ports.count {
             if ports[port].polls && !ports[port].isPaused { poll(port: port) }
+            if crossing > Worker.crossingLimit / 2 { exchangeCrossing() }
             port &+= 1
         }
         if workers > 1 { takeHandoffs() }
         if now >= housekeepingAt { keepHouse() }
+        if crossing > 0 { sendCrossing() }
         flush()
         if isDraining { tellDrained() }
         block.add(1, to: .rounds)

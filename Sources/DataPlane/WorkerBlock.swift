@@ -19,6 +19,8 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
         case gates
         /// Ticks of rounds that had packets.
         case busyTicks
+        /// A bit for each coprocessor that does nothing any more.
+        case stuck
     }
     /// Counters of each port.
     enum PortCounter: Int, CaseIterable {
@@ -94,6 +96,9 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
 
     /// What `passed` told last.
     var passedGates: UInt64 { unsafe counters[Counter.gates.rawValue].load(ordering: .acquiring) }
+
+    /// Says that a coprocessor does nothing any more.
+    func addStuck(_ device: Int) { set(Int(get(.stuck) | 1 << UInt64(device)), .stuck) }
 
     /// A counter of a port's.
     func get(_ counter: PortCounter, port: Int) -> UInt64 {

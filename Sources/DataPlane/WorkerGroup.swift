@@ -7,6 +7,9 @@ public final class WorkerGroup: Sendable {
     /// Packets that a worker may keep for a while: for neighbours, for the disk, for the rest of a datagram.
     public static let heldPackets = Worker.heldLimit + AheadList.limit + FragmentTable.bufferLimit
 
+    /// Packets that a worker may have with crypto devices.
+    public static let crossingPackets = Worker.crossingLimit
+
     /// The SAs that tables may name.
     public let arena: AssociationArena
     /// What workers know of neighbours.
@@ -20,16 +23,21 @@ public final class WorkerGroup: Sendable {
     private let observatory: Observatory
     private let ports: [StartedPort]
     let gates = OffloadGates()
+    let coprocessors: [Coprocessor]
     private let ticksPerSecond: UInt64
     private let mode: WorkerMode
     private let idle: WorkerIdle
 
-    /// Prepares `workers` workers over ports that run. `name` must be unique in the process.
+    /// Prepares `workers` workers over ports that run, and coprocessors with a lane for each of them. `name` must be
+    /// unique in the process.
     public init(
         _ tables: ForwardingTables, arena: AssociationArena, ports: [StartedPort], pool: PacketPool, workers: Int,
-        ticksPerSecond: UInt64, mode: WorkerMode, idle: WorkerIdle = .poll, name: String
+        ticksPerSecond: UInt64, mode: WorkerMode, idle: WorkerIdle = .poll, name: String,
+        coprocessors: [Coprocessor] = []
     ) throws(DataPlaneError) {
+        precondition(coprocessors.count <= Coprocessor.limit)
         self.arena = arena
+        self.coprocessors = coprocessors
         self.ports = ports
         self.pool = pool
         self.ticksPerSecond = ticksPerSecond
@@ -126,8 +134,7 @@ public final class WorkerGroup: Sendable {
     public func plan(_ index: Int) -> WorkerPlan {
         var plan = WorkerPlan(
             index: index, tables: cell, attention: arena.attention, census: census, notices: notices[index],
-            gates: gates,
-            observations: observatory.cells[index],
+            gates: gates, coprocessors: coprocessors, observations: observatory.cells[index],
             ports: ports.map { port in
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
@@ -154,6 +161,12 @@ public final class WorkerGroup: Sendable {
 
     /// Whether every worker has let go of all that it began under earlier gates than these.
     func havePassed(gates version: UInt64) -> Bool { blocks.allSatisfy { $0.passedGates >= version } }
+
+    /// Coprocessors that did nothing any more for some worker, by their index.
+    var stuckCoprocessors: Set<Int> {
+        let bits = blocks.reduce(0) { $0 | $1.get(.stuck) }
+        return Set(coprocessors.indices.filter { bits >> UInt64($0) & 1 != 0 })
+    }
 
     /// Packets that each worker has sent by a port.
     func sent(port: Int) -> [UInt64] { blocks.map { $0.get(.txPackets, port: port) } }

@@ -89,6 +89,8 @@ public struct WorkerPlan: Sendable {
     var gates: OffloadGates
     /// Where it hears of who looks at packets.
     var observations: ObservationCell
+    /// Devices that do cryptography beside the packets' way.
+    var coprocessors: [Coprocessor]
     /// In the topology's order.
     public var ports: [Port]
     /// Where its own packets come from.
@@ -107,8 +109,9 @@ public struct WorkerPlan: Sendable {
     /// A plan.
     init(
         index: Int, tables: TableCell, attention: AttentionMap, census: NeighborCensus, notices: NoticeRing,
-        gates: OffloadGates, observations: ObservationCell, ports: [Port], pool: PacketPool, block: WorkerBlock,
-        rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
+        gates: OffloadGates, coprocessors: [Coprocessor], observations: ObservationCell, ports: [Port],
+        pool: PacketPool,
+        block: WorkerBlock, rings: [HandoffRings], ticksPerSecond: UInt64, mode: WorkerMode
     ) {
         self.index = index
         self.tables = tables
@@ -117,6 +120,7 @@ public struct WorkerPlan: Sendable {
         self.notices = notices
         self.gates = gates
         self.observations = observations
+        self.coprocessors = coprocessors
         self.ports = ports
         self.pool = pool
         self.block = block

@@ -90,6 +90,14 @@ public struct Failure: Sendable {
             "port \(port): \(driver) gives \(offered) transmit queue(s), \(workers) workers need \(workers): "
                 + "use fewer worker_cores"
                 + (driver == "net_af_packet" ? ", or add ,qpairs=\(workers) to its device" : "")
+        case .noCoprocessor(let device):
+            "crypto_devices: DPDK has no crypto device \"\(device)\": "
+                + (Environment.Settings.isPCI(device)
+                    ? "is it bound to vfio-pci (`dpdk-devbind.py -s`)?"
+                    : "are the vdev's name and arguments right, and is its driver installed (librte_crypto_…)?")
+        case .coprocessorFailed(let device, let driver, let step, let code):
+            "crypto_devices: \(driver) did not \(step) \(device)"
+                + (code == 0 ? ": it can't be used for AES-128-GCM by this many workers" : ": \(reason(code))")
         case .noMemory(let what, let code):
             "no memory for \(what): \(reason(code)): raise memory_mib in [dpdk]"
         case .noCrypto: "libipsec-mb does not run here: this processor has no AES instructions"
@@ -100,9 +108,9 @@ public struct Failure: Sendable {
 
     private static func exitCode(of error: DataPlaneError) -> ExitCode {
         switch error {
-        case .environment(let code, _), .portFailed(_, _, _, let code):
+        case .environment(let code, _), .portFailed(_, _, _, let code), .coprocessorFailed(_, _, _, let code):
             code == -EACCES || code == -EPERM ? .noPermission : .unavailable
-        case .versionMismatch, .noDevice, .tooFewQueues, .noMemory, .noCrypto: .unavailable
+        case .versionMismatch, .noDevice, .tooFewQueues, .noCoprocessor, .noMemory, .noCrypto: .unavailable
         case .tooManyAssociations: .configuration
         case .table: .software
         }

@@ -22,13 +22,13 @@ public struct Report: Sendable, Encodable {
         var octets: UInt64 = 0
         /// Outbound the last one used, inbound the highest one accepted.
         var sequenceNumber: UInt64 = 0
-        /// Packets that a NIC worked on.
+        /// Packets that a device worked on.
         var offloadedPackets: UInt64 = 0
-        /// Packets that software worked on though a NIC was wanted, by reason.
+        /// Packets that software worked on though a device was wanted, by reason.
         var fallbackPackets: [String: UInt64] = [:]
 
         mutating func tell(_ path: OffloadPath?, _ counters: borrowing FallbackCounters) {
-            if case .inline? = path { self.path = "inline" }
+            if let path { self.path = path.name }
             offloadedPackets = counters.offloaded
             fallbackPackets = counters.packets
         }

@@ -1,4 +1,4 @@
-/// Whether a NIC is to do the cryptography of one direction of a tunnel.
+/// Which device is to do the cryptography of one direction of a tunnel.
 public enum OffloadChoice: String, CaseIterable, Hashable, Sendable {
     /// Software does.
     case off
@@ -6,14 +6,16 @@ public enum OffloadChoice: String, CaseIterable, Hashable, Sendable {
     case auto
     /// A gateway whose NIC can't does not start.
     case required
+    /// A coprocessor beside the packets' way does.
+    case lookaside
 }
 
-/// Why software does what a NIC was wanted for. One list: the counter, its name, the help text.
+/// Why software does what a device was wanted for. One list: the counter, its name, the help text.
 public enum FallbackReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Sendable {
     // Of an SA, as long as it lasts.
     case switchedOff, noEngine, notAdvertised, selfTestFailed, unhealthy, reprogramming
     case algorithm, esn, natTraversal, tfcPadding, vlan, noWay
-    case saTableFull, addressTableFull, duplicateSPI, driverRefused
+    case saTableFull, addressTableFull, duplicateSPI, driverRefused, noCryptoDevice
     // Of one packet, on its way out.
     case otherPort, neighborUnresolved, ipv4Options, ipv6Extension, fragment
     // Of one packet that came in.
@@ -53,6 +55,7 @@ public enum FallbackReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Send
         case .addressTableFull: "the engine's table of own addresses is full"
         case .duplicateSPI: "another SA of the port and direction has this SPI"
         case .driverRefused: "the driver did not take the SA"
+        case .noCryptoDevice: "the site names no crypto device"
         case .otherPort: "the packet leaves by another port than the one that has its SA"
         case .neighborUnresolved: "the packet waits for its next hop's address"
         case .ipv4Options: "the packet has IPv4 options"

@@ -3,14 +3,14 @@ import Gateway
 
 struct OffloadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "offload", abstract: "Move the SAs of a tunnel or a port between software and NIC.",
+        commandName: "offload", abstract: "Move the SAs of a tunnel or a port between software and devices.",
         discussion: """
             For a port, off is the kill switch of its NIC's IPsec engine, and auto ends it. Nothing is lost on the \
             way: packets go by software from one to the next. It holds until the gateway ends; of a tunnel, until its \
             site is read again.
             """)
 
-    @Argument(help: "off, auto or required.")
+    @Argument(help: "off, auto, required or lookaside.")
     var wanted: String
     @Option(help: ArgumentHelp("A tunnel's name.", valueName: "name"))
     var tunnel: String?

@@ -130,7 +130,7 @@ private enum Sample {
         blockedNanosecondsMax: 0, associations: 1)
     static let offload = ControlView.Offload(
         tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w",
-        port: "wan", offloadedPackets: 1, fallbackPackets: ["a-value": 1])
+        port: "wan", device: "crypto0", offloadedPackets: 1, fallbackPackets: ["a-value": 1])
     static let capability = ControlView.Capability(
         port: "wan", driver: "a", direction: .outbound, mode: "tunnel", algorithms: ["a"],
         extendedSequenceNumbers: false, udpEncapsulation: false, replayWindowPackets: 0, slots: 1, isUsable: false,

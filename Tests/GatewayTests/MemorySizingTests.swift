@@ -42,5 +42,8 @@ struct MemorySizingTests {
             #expect(sizing.memoryMiB << 20 >= sizing.buffers * (sizing.frameOctets + 128 + 128 + 64) + 64 << 20)
         }
         #expect(small.memoryMiB < jumbo.memoryMiB && small.memoryMiB < many.memoryMiB)
+        var crypto = site()
+        crypto.dpdk.cryptoDevices = ["crypto_aesni_mb0"]
+        #expect(small.memoryMiB < MemorySizing(crypto).memoryMiB && small.buffers <= MemorySizing(crypto).buffers)
     }
 }

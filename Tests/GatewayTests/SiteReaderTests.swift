@@ -79,6 +79,23 @@ struct SiteReaderTests {
         _ = try readSite(text)
     }
 
+    @Test("lookaside with a crypto device, each way or one")
+    func lookaside() throws {
+        let text = goodSite.replacingOccurrences(
+            of: "memory_mib = 512", with: "crypto_devices = [\"crypto_aesni_mb0\", \"0000:3d:01.0\"]")
+        let both = try readSite(
+            text.replacingOccurrences(of: "offload = \"auto\"", with: "offload = \"lookaside\"")
+        ).site
+        #expect(both.dpdk.cryptoDevices == ["crypto_aesni_mb0", "0000:3d:01.0"])
+        #expect(both.topology.tunnels[0].offload.outbound == .lookaside)
+        #expect(both.topology.tunnels[0].offload.inbound == .lookaside)
+        let one = try readSite(
+            text.replacingOccurrences(of: "offload = \"auto\"", with: "offload = { inbound = \"lookaside\" }")
+        ).site
+        #expect(one.topology.tunnels[0].offload.outbound == .auto)
+        #expect(one.topology.tunnels[0].offload.inbound == .lookaside)
+    }
+
     @Test("a child without a date may stand anywhere, and 63 of them behind the tunnel's own pair")
     func children() throws {
         let more = (0..<62).map { index in

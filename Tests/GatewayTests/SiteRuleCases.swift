@@ -191,6 +191,18 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
             at: "offload = \"required\"", "can't be had with NAT traversal"),
         RuleCase("offload = \"auto\"", "offload = { sideways = \"off\" }", "tunnel[0].offload.sideways", "unknown key"),
         RuleCase("offload = \"auto\"", "offload = \"of\"", "tunnel[0].offload", "none of"),
+        RuleCase(
+            "offload = \"auto\"", "offload = \"lookaside\"", "tunnel[0].offload", "can't be had without a crypto device"
+        ),
+        RuleCase(
+            "offload = \"auto\"", "offload = { inbound = \"lookaside\" }\nextended_sequence_numbers = true",
+            "tunnel[0].offload.inbound", at: "offload = { inbound",
+            "\"lookaside\" can't be had with extended sequence numbers"),
+        RuleCase(
+            "memory_mib = 512", "crypto_devices = [\"crypto_a0,x=1\", \"crypto_a0\"]", "dpdk.crypto_devices[1]",
+            at: "crypto_devices", "also named by dpdk.crypto_devices[0]"),
+        RuleCase(
+            "memory_mib = 512", "crypto_devices = [\"\"]", "dpdk.crypto_devices[0]", at: "crypto_devices", "is empty"),
     ]
 
     static let policies: [RuleCase] = [

@@ -16,17 +16,17 @@ public struct EngineSelfTest: Sendable, Equatable {
     /// Whether a direction did right.
     public subscript(_ direction: Direction) -> Bool { direction == .outbound ? outbound : inbound }
 
-    private static let spi = SPI(rawValue: 0x5e1f_7e57)
+    static let spi = SPI(rawValue: 0x5e1f_7e57)
     // RFC 5737 documentation addresses.
     private static let local = IPAddress(v4: 0xc000_0201)
     private static let remote = IPAddress(v4: 0xc000_0202)
     /// The key of test case 4 of the GCM specification, and a salt.
-    private static let keyText = "0xfeffe9928665731c6d6a8f9467308308cafebabe"
-    private static let vector: UInt64 = 0xface_dbad_deca_f888
+    static let keyText = "0xfeffe9928665731c6d6a8f9467308308cafebabe"
+    static let vector: UInt64 = 0xface_dbad_deca_f888
     /// 46 octets 1, 2, 3, …, no padding, no next header.
-    private static let text: [UInt8] = (1...46).map { UInt8($0) } + [0, 59]
+    static let text: [UInt8] = (1...46).map { UInt8($0) } + [0, 59]
     /// Ciphertext and ICV, by OpenSSL.
-    private static let sealed: [UInt8] = [
+    static let sealed: [UInt8] = [
         0x9a, 0xb0, 0x2f, 0xe3, 0xdc, 0xf5, 0x75, 0xc9, 0xe7, 0x21, 0x23, 0x7e, 0x26, 0x2b, 0xfd, 0x16,
         0x74, 0x1f, 0x9b, 0x68, 0x2c, 0x20, 0x44, 0x22, 0x02, 0x97, 0x55, 0x02, 0xbe, 0x83, 0x34, 0x7c,
         0x1c, 0xcb, 0x3b, 0x03, 0xe4, 0x28, 0xbd, 0x67, 0x7b, 0x6a, 0x4f, 0x52, 0xc8, 0x0c, 0x1f, 0x1b,

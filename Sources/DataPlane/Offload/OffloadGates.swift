@@ -1,14 +1,15 @@
 import IPsec
 import Synchronization
 
-/// Which ports' engines workers may use at the moment. The control plane opens and shuts; workers look once a round and
-/// say when they go by it, so that what they did before is over.
+/// Which ports' engines and which coprocessors workers may use at the moment. The control plane opens and shuts;
+/// workers look once a round and say when they go by it, so that what they did before is over.
 final class OffloadGates: Sendable {
     /// Ports beyond have no offload.
     static let portLimit = 64
 
-    /// One bit for each port.
+    /// One bit for each port, and for each coprocessor.
     private let outbound = Atomic<UInt64>(0), paused = Atomic<UInt64>(0), purging = Atomic<UInt64>(0)
+    private let crossing = Atomic<UInt64>(0)
     private let version = Atomic<UInt64>(0)
 
     init() {}
@@ -20,13 +21,14 @@ final class OffloadGates: Sendable {
     /// As a worker takes them on.
     struct Positions {
         let version: UInt64
-        private let outbound: UInt64, paused: UInt64, purging: UInt64
+        private let outbound: UInt64, paused: UInt64, purging: UInt64, crossing: UInt64
 
         init(_ gates: borrowing OffloadGates) {
             version = gates.version.load(ordering: .acquiring)
             outbound = gates.outbound.load(ordering: .relaxed)
             paused = gates.paused.load(ordering: .relaxed)
             purging = gates.purging.load(ordering: .relaxed)
+            crossing = gates.crossing.load(ordering: .relaxed)
         }
 
         /// Whether packets may be left to the port's engine.
@@ -35,12 +37,14 @@ final class OffloadGates: Sendable {
         func isPaused(_ port: Int) -> Bool { port < OffloadGates.portLimit && paused >> UInt64(port) & 1 != 0 }
         /// Whether what waits for the port's engine is lost.
         func purges(_ port: Int) -> Bool { port < OffloadGates.portLimit && purging >> UInt64(port) & 1 != 0 }
+        /// Whether packets may be left to a coprocessor.
+        func crosses(_ device: Int) -> Bool { crossing >> UInt64(device) & 1 != 0 }
     }
 
     /// What a gate is of.
-    enum Gate { case outbound, paused, purging }
+    enum Gate { case outbound, paused, purging, crossing }
 
-    /// Moves a gate of a port; returns the version that workers then go by. One thread at a time.
+    /// Moves a gate of a port, or of a coprocessor; returns the version that workers then go by. One thread at a time.
     func set(_ gate: Gate, _ port: Int, _ isSet: Bool) -> UInt64 {
         precondition(port < OffloadGates.portLimit)
         func move(_ word: borrowing Atomic<UInt64>) {
@@ -51,6 +55,7 @@ final class OffloadGates: Sendable {
         case .outbound: move(outbound)
         case .paused: move(paused)
         case .purging: move(purging)
+        case .crossing: move(crossing)
         }
         return version.wrappingAdd(1, ordering: .releasing).newValue
     }

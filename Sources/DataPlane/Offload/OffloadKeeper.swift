@@ -20,6 +20,8 @@ public enum OffloadEvent: Equatable, Sendable {
     case back(port: Int, Direction)
     /// A port had to be stopped and started.
     case restarted(port: Int)
+    /// A coprocessor gives nothing back any more: software does the work of its SAs until the gateway ends.
+    case coprocessorLost(device: Int)
     /// A port that was stopped does not start: DPDK's error.
     case dead(port: Int, error: Int32)
     /// A worker did not let go of a port in time, which was left as it is.
@@ -46,6 +48,7 @@ public final class OffloadKeeper: @unchecked Sendable {
     private var events: [OffloadEvent] = []
     private var dead: Set<Int> = []
     private let workers: Int
+    private var coprocessors: CoprocessorKeeper
     /// Whether workers run or are about to: before, nothing is under way.
     public var isLive = false
     private var isClosed = false
@@ -55,6 +58,7 @@ public final class OffloadKeeper: @unchecked Sendable {
         self.group = group
         self.ports = ports
         self.workers = workers
+        coprocessors = CoprocessorKeeper(group)
         gates = ports.map { _ in [.outbound: Gate(), .inbound: Gate()] }
         errorsSeen = ports.map { _ in 0 }
         for port in ports.indices where engine(port) != nil {
@@ -105,6 +109,9 @@ public final class OffloadKeeper: @unchecked Sendable {
         return (used, engine.slots(direction))
     }
 
+    /// SAs that a coprocessor has.
+    public func used(device: Int) -> Int { coprocessors.used(device: device) }
+
     /// Why software does all of a direction of a port; nil when the engine is used.
     public func hindrance(port: Int, _ direction: Direction) -> FallbackReason? {
         guard engine(port) != nil else { return .noEngine }
@@ -125,9 +132,10 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     private func place() {
         guard !isClosed else { return }
+        coprocessors.release(wishes, hasPassed: hasPassed)
         var requests: [OffloadPlacement.Request] = [], reasons: [Int: FallbackReason] = [:]
         var wanted: [Int: OffloadWish] = [:]
-        for wish in wishes where wish.choice != .off {
+        for wish in wishes where wish.choice == .auto || wish.choice == .required {
             wanted[wish.id] = wish
             guard let port = wish.port, hindrance(wish) == nil else {
                 reasons[wish.id] = hindrance(wish) ?? .noWay
@@ -164,6 +172,11 @@ public final class OffloadKeeper: @unchecked Sendable {
             paths[request.id] = sessions[request.id] == nil ? .software(.driverRefused) : .inline(port: request.port)
         }
         for (id, reason) in reasons { wanted[id]?.tell(handle: 0, reason: reason) }
+        paths.merge(coprocessors.install(wishes)) { $1 }
+    }
+
+    private func hasPassed(_ version: UInt64) -> Bool {
+        !isLive || wait(milliseconds: 500) { group.havePassed(gates: version) }
     }
 
     private func install(_ wish: OffloadWish, _ port: Int) {
@@ -302,6 +315,10 @@ public final class OffloadKeeper: @unchecked Sendable {
             }
             gates[port][.inbound] = gate
         }
+        for device in coprocessors.look() {
+            events.append(.coprocessorLost(device: device))
+            changes = true
+        }
         if changes { place() }
     }
 
@@ -322,6 +339,7 @@ public final class OffloadKeeper: @unchecked Sendable {
         }
         for item in sessions.values { item.wish.tell(handle: 0, reason: .reprogramming) }
         sessions = [:]
+        coprocessors.stop()
     }
 
     // MARK: Waiting

@@ -1,7 +1,7 @@
 import ESP
 import IPsec
 
-/// An SA, and whether a NIC is wanted for it.
+/// An SA, and whether a device is wanted for it.
 public struct OffloadWish: Sendable {
     /// The SA.
     public enum Association: Sendable {
@@ -68,6 +68,14 @@ public struct OffloadWish: Sendable {
         }
     }
 
+    /// How a device knows the SA; 0 when none does.
+    var handle: UInt64 {
+        switch association {
+        case .outbound(let association): association.reference.with { $0.deviceHandle.load(ordering: .relaxed) }
+        case .inbound(let association): association.reference.with { $0.deviceHandle.load(ordering: .relaxed) }
+        }
+    }
+
     /// Tells the SA how a device knows it: 0 when none does, for `reason`.
     func tell(handle: UInt64, reason: FallbackReason?) {
         switch association {
@@ -97,6 +105,17 @@ public struct OffloadWish: Sendable {
 public enum OffloadPath: Equatable, Sendable {
     /// By the NIC of the port with this index.
     case inline(port: Int)
+    /// By the coprocessor with this index.
+    case lookaside(device: Int)
     /// By the processor; the reason is nil where nothing else is wanted.
     case software(FallbackReason?)
+
+    /// The name in reports.
+    public var name: String {
+        switch self {
+        case .inline: "inline"
+        case .lookaside: "lookaside"
+        case .software: "software"
+        }
+    }
 }

@@ -33,6 +33,9 @@ extension CheckReport {
             ["worker cores", site.workerCores.map(String.init).joined(separator: ", ")],
             ["memory", memory + (site.hugePages ? ", huge pages" : ", no huge pages")],
         ])
+        if !site.cryptoDevices.isEmpty {
+            lines += table([["crypto devices", site.cryptoDevices.joined(separator: ", ")]])
+        }
         if !site.ealArguments.isEmpty { lines += table([["EAL arguments", site.ealArguments.joined(separator: " ")]]) }
         if let punt = site.punt {
             lines += table([["punt", "\(punt.device), \(punt.ratePacketsPerSecond) packets a second"]])

@@ -80,7 +80,8 @@ public struct CheckReport: Sendable, Encodable {
     struct Resolved: Sendable, Encodable {
         var name: String, stateDirectory: String, controlSocket: String, metricsAddress: String
         var hookCommand: [String]
-        var workerCores: [Int], hugePages: Bool, memoryMib: Int?, ealArguments: [String], idle: String
+        var workerCores: [Int], hugePages: Bool, memoryMib: Int?, cryptoDevices: [String], ealArguments: [String]
+        var idle: String
         var punt: Punt?
         var ports: [Port], routes: [Route], neighbors: [Neighbor], policies: [PolicyEntry], tunnels: [Tunnel]
     }
@@ -111,6 +112,7 @@ extension CheckReport.Resolved {
         workerCores = site.dpdk.workerCores
         hugePages = site.dpdk.hugePages
         memoryMib = site.dpdk.memoryMiB
+        cryptoDevices = site.dpdk.cryptoDevices.map(shown)
         ealArguments = site.dpdk.ealArguments.map(shown)
         idle = site.dpdk.idle.rawValue
         ports = site.topology.ports.filter { $0.role != .punt }.map {

@@ -58,6 +58,9 @@ extension ConfigurationSchema {
             ConfigurationKey(
                 "idle", .string, "idle = \"poll\"",
                 "what workers do while nothing comes: \"poll\", \"pause\" (saves power) or \"sleep\" (frees the core)"),
+            ConfigurationKey(
+                "crypto_devices", .strings, "crypto_devices = [\"0000:3d:01.0\"]",
+                "DPDK crypto devices for offload = \"lookaside\": PCI addresses or vdevs, \"crypto_aesni_mb0\""),
             ConfigurationKey("eal_arguments", .strings, "eal_arguments = []", "passed to DPDK as they are"),
         ])
     }
@@ -109,7 +112,9 @@ extension ConfigurationSchema {
             ConfigurationKey(
                 "remote_subnets", .strings, "remote_subnets = [\"10.0.2.0/24\"]",
                 "what is on the other side"),
-            ConfigurationKey("offload", .stringOrTable, "offload = \"auto\"", "encryption by the NIC"),
+            ConfigurationKey(
+                "offload", .stringOrTable, "offload = \"auto\"",
+                "which device encrypts: \"off\", \"auto\", \"required\", \"lookaside\""),
             ConfigurationKey(
                 "outbound", .table(securityAssociation(isInbound: false)), required: true,
                 "[tunnel.outbound] with spi and key", "the SA that we send under"),

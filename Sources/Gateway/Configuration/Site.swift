@@ -26,6 +26,8 @@ public struct Site: Sendable {
         public var hugePages: Bool
         /// Nil: sized from ports, cores and SAs.
         public var memoryMiB: Int?
+        /// Crypto devices, PCI addresses or vdevs; each is EAL's as well.
+        public var cryptoDevices: [String] = []
         /// Passed through to EAL.
         public var ealArguments: [String]
         /// What workers do while nothing comes.

@@ -11,7 +11,7 @@ extension SiteBuilder {
         case .string(let text)?:
             guard let choice = readChoice(text, at: path) else { break }
             (offload.outbound, offload.inbound) = (choice, choice)
-            if choice == .required { judgeRequired(draft, Direction.allCases, at: path) }
+            judge(choice, draft, Direction.allCases, at: path)
         case .table(let entries)?:
             for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
                 guard let direction = Direction(rawValue: key) else {
@@ -26,7 +26,7 @@ extension SiteBuilder {
                 }
                 guard let choice = readChoice(text, at: "\(path).\(key)") else { continue }
                 offload[direction] = choice
-                if choice == .required { judgeRequired(draft, [direction], at: "\(path).\(key)") }
+                judge(choice, draft, [direction], at: "\(path).\(key)")
             }
         default: break
         }
@@ -43,12 +43,22 @@ extension SiteBuilder {
     }
 
     /// What can never be, by the site's text alone; what only the machine lacks is found out when it starts.
-    private func judgeRequired(_ draft: TunnelDraft, _ directions: [Direction], at path: String) {
+    private func judge(_ choice: OffloadChoice, _ draft: TunnelDraft, _ directions: [Direction], at path: String) {
+        guard choice == .required || choice == .lookaside else { return }
         let hindrance = directions.lazy.compactMap { OffloadWish.hindrance(draft.profile, $0) }.first
         if let hindrance {
             problems.error(
-                path, "offload = \"required\" can't be had with \(SiteBuilder.words(hindrance, draft.profile))",
+                path,
+                "offload = \"\(choice.rawValue)\" can't be had with \(SiteBuilder.words(hindrance, draft.profile))",
                 hint: "use \"auto\" or \"off\": \(hindrance.help)")
+        }
+        if choice == .lookaside {
+            if mode.usesDevices && root.table("dpdk")?.strings("crypto_devices").isEmpty ?? true {
+                problems.error(
+                    path, "offload = \"lookaside\" can't be had without a crypto device",
+                    hint: "name one in [dpdk]: crypto_devices = [\"0000:3d:01.0\"], or \"crypto_aesni_mb0\"")
+            }
+            return
         }
         guard mode.usesDevices, let port = draft.remoteAddress.flatMap(portTowards) else { return }
         if let device = ports[port].device, !Environment.Settings.isPCI(device) {

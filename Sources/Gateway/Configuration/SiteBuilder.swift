@@ -198,6 +198,7 @@ final class SiteBuilder {
         return Site.DPDK(
             workerCores: table?.has("worker_cores") == true ? table?.integers("worker_cores").map(\.number) ?? [] : [0],
             hugePages: table?.boolean("huge_pages") ?? true, memoryMiB: table?.integer("memory_mib"),
+            cryptoDevices: table.map(readCryptoDevices) ?? [],
             ealArguments: table?.strings("eal_arguments").map(\.text) ?? [], idle: table.flatMap(readIdle) ?? .poll)
     }
 
@@ -209,6 +210,29 @@ final class SiteBuilder {
             table.path("idle"), "\"\(text)\" is none of \(choices.map { "\"\($0)\"" }.joined(separator: ", "))",
             hint: suggestion(text, choices))
         return nil
+    }
+
+    /// Each once, and none that is a port's.
+    private func readCryptoDevices(_ table: ConfigurationTable) -> [String] {
+        let entries = table.strings("crypto_devices")
+        var seen: [String: String] = [:]
+        for (path, device) in entries {
+            let name = Environment.Settings.portName(device)
+            if name.isEmpty {
+                problems.error(path, "is empty", hint: "a PCI address, or a vdev: \"crypto_aesni_mb0\"")
+            } else if let other = seen[name] ?? devices[name.lowercased()] {
+                problems.error(
+                    path, "\"\(ConfigurationProblem.presentable(name))\" is also named by \(other)",
+                    hint: "each device once")
+            }
+            seen[name] = path
+        }
+        if entries.count > Coprocessor.limit {
+            problems.error(
+                "\(table.path("crypto_devices"))[\(Coprocessor.limit)]", "one device too many",
+                hint: "\(Coprocessor.limit) at most")
+        }
+        return entries.map(\.text)
     }
 
     private func judgeCores(_ table: ConfigurationTable) {

@@ -160,7 +160,7 @@ extension OffloadRequest {
     init(body octets: borrowing [UInt8]) throws(ControlRequestError) {
         let body = try ControlBody(octets)
         try body.allow("tunnel", "port", "direction", "wanted")
-        let what = "\"off\", \"auto\" or \"required\""
+        let what = "\"off\", \"auto\", \"required\" or \"lookaside\""
         guard let wanted = OffloadChoice(rawValue: try body.string("wanted", what)) else {
             throw body.wrong("wanted", what)
         }

@@ -154,16 +154,18 @@ extension ControlView {
         var tunnel: String
         var spi: SPI
         var direction: Direction
-        /// "off", "auto" or "required".
+        /// "off", "auto", "required" or "lookaside".
         var wanted: String
         /// "software", "inline" or "lookaside".
         var path: String
         var why: String
         /// The port whose NIC has it.
         var port: String?
-        /// Packets that a NIC worked on.
+        /// The crypto device that has it.
+        var device: String?
+        /// Packets that a device worked on.
         var offloadedPackets: UInt64 = 0
-        /// Packets that software worked on though a NIC was wanted, by reason.
+        /// Packets that software worked on though a device was wanted, by reason.
         var fallbackPackets: [String: UInt64] = [:]
     }
 

@@ -1,9 +1,9 @@
 import DataPlane
 import IPsec
 
-/// What NICs do of the cryptography.
+/// What NICs and crypto devices do of the cryptography.
 extension ControlPlane {
-    /// Gives NICs the SAs of the book, and takes back what is not in it. After the workers went over to its tables.
+    /// Gives devices the SAs of the book, and takes back what is not in it. After the workers went over to its tables.
     func followOffload() {
         data.offload.follow(
             book.wishes(site.topology, ways: data.group.tables.ways, overrides: offloadOverrides))
@@ -37,6 +37,14 @@ extension ControlPlane {
             case .busy(let port):
                 logger.error(
                     "port \(name(port)): not stopped, since a worker did not let go of it for ten seconds; all goes on")
+            case .coprocessorLost(let device):
+                let name = data.coprocessors[device].name
+                let text =
+                    "crypto device \(name) gives nothing back: software does the work of its SAs until the gateway is "
+                    + "started again"
+                logger.error("\(text)")
+                audit("gateway", text)
+                post(GatewayEvent(.offloadLost, detail: text))
             case .dead(let port, let error):
                 let text = "port \(name(port)): does not start again: error \(-error)"
                 logger.critical("\(text)")
@@ -70,7 +78,8 @@ extension ControlPlane {
             }
         }
         let required = site.topology.tunnels.filter {
-            $0.offload.outbound == .required || $0.offload.inbound == .required
+            let offload = $0.offload
+            return Direction.allCases.contains { offload[$0] == .required || offload[$0] == .lookaside }
         }
         return lines + (required.isEmpty ? [] : required.compactMap { unmet($0.name) }.prefix(20))
     }
@@ -86,8 +95,8 @@ extension ControlPlane {
             guard data.ports[index].hasEngine else {
                 return ControlOutcome(.unavailable, ["port \(name): \(FallbackReason.noEngine.help)"])
             }
-            guard request.wanted != .required else {
-                return ControlOutcome(.usage, ["a port is switched off, or to auto: tunnels require"])
+            guard request.wanted == .off || request.wanted == .auto else {
+                return ControlOutcome(.usage, ["a port is switched off, or to auto; the rest is a tunnel's"])
             }
             for direction in directions {
                 data.offload.setSwitch(port: index, direction, isOn: request.wanted != .off)
@@ -119,7 +128,8 @@ extension ControlPlane {
 
     /// What of a tunnel is required and can't be had.
     private func unmet(_ tunnel: String) -> String? {
-        for row in offloadRows where row.tunnel == tunnel && row.wanted == "required" && row.path == "software" {
+        let musts = [OffloadChoice.required.rawValue, OffloadChoice.lookaside.rawValue]
+        for row in offloadRows where row.tunnel == tunnel && musts.contains(row.wanted) && row.path == "software" {
             return "tunnel \(tunnel): not possible \(row.direction.rawValue): \(row.why)"
         }
         return nil
@@ -173,6 +183,9 @@ extension ControlPlane {
                 path: "software", why: "the site says off")
             switch data.offload.path(of: wish.id) {
             case .inline(let port): (row.path, row.why, row.port) = ("inline", "port \(name(port)) has it", name(port))
+            case .lookaside(let device):
+                let name = data.coprocessors[device].name
+                (row.path, row.why, row.device) = ("lookaside", "crypto device \(name) has it", name)
             case .software(let reason?): row.why = reason.help
             case .software(nil): break
             }

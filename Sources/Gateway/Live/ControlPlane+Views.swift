@@ -55,7 +55,7 @@ extension ControlPlane {
                 outbound.sequenceNumber = association.sequenceNumber.load(ordering: .relaxed)
                 outbound.fallbackPackets = association.fallbacks.packets
             }
-            if case .inline = data.offload.path(of: pair.outbound.id) { outbound.path = "inline" }
+            outbound.path = data.offload.path(of: pair.outbound.id).name
             outbound.sequenceNumbersGranted = granted
             outbound.innerMtuOctets = tunnel.innerMTUOctets
             var inbound = row(
@@ -66,7 +66,7 @@ extension ControlPlane {
                 inbound.sequenceNumber = association.highest.load(ordering: .relaxed)
                 inbound.fallbackPackets = association.fallbacks.packets
             }
-            if case .inline = data.offload.path(of: pair.inbound.id) { inbound.path = "inline" }
+            inbound.path = data.offload.path(of: pair.inbound.id).name
             inbound.replayCeiling = ceiling
             inbound.replayWindowPackets = child.description.inbound.replayWindowPackets
             return [outbound, inbound]

@@ -270,6 +270,7 @@ actor ControlPlane {
         compare("dpdk.huge_pages", "\(old.dpdk.hugePages)", "\(new.dpdk.hugePages)")
         compare("dpdk.memory_mib", "\(old.dpdk.memoryMiB ?? 0)", "\(new.dpdk.memoryMiB ?? 0)")
         compare("dpdk.idle", old.dpdk.idle.rawValue, new.dpdk.idle.rawValue)
+        compare("dpdk.crypto_devices", "\(old.dpdk.cryptoDevices)", "\(new.dpdk.cryptoDevices)")
         compare("dpdk.eal_arguments", "\(old.dpdk.ealArguments)", "\(new.dpdk.ealArguments)")
         compare("the list of ports", "\(old.topology.ports.map(\.name))", "\(new.topology.ports.map(\.name))")
         for (before, after) in zip(old.topology.ports, new.topology.ports) where before.name == after.name {

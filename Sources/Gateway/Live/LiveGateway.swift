@@ -171,6 +171,9 @@ public struct LiveGateway: Service, CustomStringConvertible {
             }
             logger.info("port \(port.name): IPsec engine, \(parts.joined(separator: ", "))")
         }
+        for coprocessor in data.coprocessors {
+            logger.info("crypto device \(coprocessor.name): \(coprocessor.driver), AES-128-GCM beside the packets' way")
+        }
         let cores = site.dpdk.workerCores.map(String.init).joined(separator: ", ")
         logger.info("gateway \(site.gateway.name) runs: workers on core(s) \(cores), \(data.cryptoDescription)")
     }
@@ -220,6 +223,7 @@ final class LiveDataPlane: Sendable {
     let offload: OffloadKeeper
     /// Whether ports were started with their IPsec engines, where they have such.
     let wantsEngine: Bool
+    let coprocessors: [Coprocessor]
     private let pool: PacketPool
 
     /// Starts EAL and the ports of a site; then `states` says what its tunnels' SAs are, made in `arena`.
@@ -230,11 +234,14 @@ final class LiveDataPlane: Sendable {
         try Environment.start(
             Environment.Settings(
                 workerCores: site.dpdk.workerCores, hugePages: site.dpdk.hugePages,
-                memoryMiB: site.dpdk.memoryMiB ?? sizing.memoryMiB, devices: topology.ports.map(\.device),
+                memoryMiB: site.dpdk.memoryMiB ?? sizing.memoryMiB,
+                devices: topology.ports.map(\.device) + site.dpdk.cryptoDevices,
                 extraArguments: site.dpdk.ealArguments), keepAffinity: false)
         let pool = try PacketPool(name: "packets", count: sizing.buffers, frameOctets: sizing.frameOctets)
         var ports: [StartedPort] = []
+        var coprocessors: [Coprocessor] = []
         do {
+            coprocessors = try LiveDataPlane.startCoprocessors(site, pool)
             // Without a tunnel so far the first ones come by a reload, and `auto` is what they say by default.
             wantsEngine =
                 topology.tunnels.isEmpty || topology.tunnels.contains { $0.offload != Topology.Offload() }
@@ -247,20 +254,45 @@ final class LiveDataPlane: Sendable {
             let tables = try ForwardingTables(topology, states: states(), name: "live", engines: engines)
             group = try WorkerGroup(
                 tables, arena: arena, ports: ports, pool: pool, workers: workers,
-                ticksPerSecond: Environment.ticksPerSecond, mode: .live, idle: site.dpdk.idle, name: "live")
+                ticksPerSecond: Environment.ticksPerSecond, mode: .live, idle: site.dpdk.idle, name: "live",
+                coprocessors: coprocessors)
             cryptoDescription = try CryptoProbe.description()
             offload = OffloadKeeper(group, ports: ports, workers: workers)
         } catch {
+            for coprocessor in coprocessors { coprocessor.close() }
             for port in ports { port.close() }
             throw error
         }
+        self.coprocessors = coprocessors
         self.ports = ports
         self.pool = pool
+    }
+
+    /// One after the other; of those that have started none stays when one can't.
+    private static func startCoprocessors(_ site: Site, _ pool: PacketPool) throws -> [Coprocessor] {
+        var started: [Coprocessor] = []
+        do {
+            for name in site.dpdk.cryptoDevices {
+                let coprocessor = try Coprocessor(
+                    name, workers: site.dpdk.workerCores.count, sessions: MemorySizing.sessions(site))
+                started.append(coprocessor)
+                guard coprocessor.isRight(pool) else {
+                    throw DataPlaneError.coprocessorFailed(
+                        device: name, driver: coprocessor.driver, step: "pass the test with a known answer of", error: 0
+                    )
+                }
+            }
+        } catch {
+            for coprocessor in started { coprocessor.close() }
+            throw error
+        }
+        return started
     }
 
     /// After the workers have returned. Returns how many packet buffers are still out once all ports are closed.
     func stop() -> Int {
         offload.stop()
+        for coprocessor in coprocessors { coprocessor.close() }
         for port in ports { port.close() }
         return pool.inUse
     }
@@ -279,7 +311,8 @@ struct MemorySizing {
     init(_ site: Site) {
         let workers = site.dpdk.workerCores.count
         let queues = 2 * site.topology.ports.count * workers
-        let wanted = queues * 1024 + workers * (2048 + WorkerGroup.heldPackets)
+        let crossing = site.dpdk.cryptoDevices.isEmpty ? 0 : WorkerGroup.crossingPackets
+        let wanted = queues * 1024 + workers * (2048 + WorkerGroup.heldPackets + crossing)
         // A pool is cheapest with one less than a power of two.
         var power = 4096
         while power < wanted { power *= 2 }
@@ -289,6 +322,17 @@ struct MemorySizing {
         // Other tables are built while the present ones are in use.
         let octets =
             power * (frameOctets + 512) + site.topology.tunnels.count * 4096 + 2 * site.topology.routeTable6Octets
-        memoryMiB = 128 + octets / (1 << 20)
+        memoryMiB = 128 + octets / (1 << 20) + MemorySizing.cryptoMiB(site)
+    }
+
+    /// SAs that each crypto device has room for: those of the site, of the next one, and some.
+    static func sessions(_ site: Site) -> Int {
+        1024 + 4 * site.topology.tunnels.reduce(0) { $0 + $1.children.count }
+    }
+
+    /// Sessions, of up to 4 KiB with software drivers, and each worker's operations.
+    private static func cryptoMiB(_ site: Site) -> Int {
+        let operations = site.dpdk.workerCores.count * WorkerGroup.crossingPackets
+        return site.dpdk.cryptoDevices.count * (4 + (sessions(site) * 4096 + operations * 1024) >> 20)
     }
 }

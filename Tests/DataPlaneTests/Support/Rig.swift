@@ -14,12 +14,14 @@ final class Rig {
     /// Frames fed so far, and frames taken from each port.
     private(set) var fed = 0
     private(set) var taken = 0
+    /// Packets that crypto devices still had at the end.
+    private(set) var kept = 0
     private var list = MbufList(capacity: 64)
 
     /// With `states`, those say which SAs there are; else each tunnel has its first children.
     init(
         _ topology: Topology, workers: Int = 1, buffers: Int = 2047, mode: WorkerMode = .replay(resolve: false),
-        states: ((AssociationArena) throws -> [TunnelState])? = nil
+        cryptoDevices: [String] = [], states: ((AssociationArena) throws -> [TunnelState])? = nil
     ) throws {
         let name = TestEnvironment.name()
         let pool = try PacketPool(name: name, count: buffers, frameOctets: 2048)
@@ -31,7 +33,8 @@ final class Rig {
             topology, states: states?(arena) ?? firstStates(topology, arena: arena, workers: workers), name: name)
         let group = try WorkerGroup(
             tables, arena: arena, ports: ports.map(\.port), pool: pool, workers: workers,
-            ticksPerSecond: 1_000_000_000, mode: mode, name: name)
+            ticksPerSecond: 1_000_000_000, mode: mode, name: name,
+            coprocessors: cryptoDevices.map { try Coprocessor($0, workers: workers, sessions: 64) })
         self.pool = pool
         self.ports = ports
         self.group = group
@@ -113,6 +116,7 @@ final class Rig {
         #expect(counts.isConserved && counts.inFlight == 0, "\(context): \(counts)")
         #expect(counts.transmitted == UInt64(taken), "\(context): \(counts), \(taken) taken")
         #expect(counts.received == UInt64(fed), "\(context): \(counts), \(fed) fed")
+        for coprocessor in group.coprocessors { kept += coprocessor.close() }
         for port in ports { port.close() }
         #expect(pool.inUse == 0, "\(context): buffers leaked")
         if pool.inUse == 0 { pool.destroy() }

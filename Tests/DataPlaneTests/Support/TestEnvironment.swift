@@ -12,7 +12,9 @@ enum OnDPDK {}
 /// DPDK's environment, started once for the process on first use. No other test target may start it: they share the
 /// process.
 enum TestEnvironment {
-    static let memoryMiB = 256
+    static let memoryMiB = 384
+    /// Software in the place of hardware.
+    static let cryptoDevices = ["crypto_aesni_mb0", "crypto_openssl0"]
 
     // EAL makes its caller the main lcore, with caches of its own: a thread that no test runs on.
     private static let failure: DataPlaneError? = {
@@ -22,7 +24,8 @@ enum TestEnvironment {
             do throws(DataPlaneError) {
                 try Environment.start(
                     Environment.Settings(
-                        workerCores: [], hugePages: false, memoryMiB: memoryMiB, devices: [], extraArguments: []),
+                        workerCores: [], hugePages: false, memoryMiB: memoryMiB,
+                        devices: cryptoDevices.map { "\($0),max_nb_queue_pairs=2" }, extraArguments: []),
                     keepAffinity: true)
             } catch { outcome.withLock { $0 = error } }
             done.signal()
