@@ -49,7 +49,8 @@ public struct ObservationRecord: BitwiseCopyable, Sendable {
     }
     /// How a packet's way ended, as far as it was followed.
     public enum Fate: UInt8, BitwiseCopyable, Sendable {
-        case none, sent, dropped, consumed, cut, handed, waitsForNeighbor, waitsForDisk, waitsForFragments
+        case none, sent, dropped, consumed, cut, handed, waitsForNeighbor, waitsForDisk, waitsForFragments,
+            waitsForDevice
     }
 
     /// What it is.

@@ -11,6 +11,7 @@ private struct TraceStart {
     var mbuf: Mbuf
     var held: Int
     var ahead: Int
+    var crossing: Int
     var fragments: Int
     var consumed: UInt64
     var originated: UInt64
@@ -130,7 +131,8 @@ extension Worker {
         slot.record = record
         tracing = slot
         return TraceStart(
-            mbuf: mbuf, held: heldCount, ahead: ahead.count, fragments: fragments.held, consumed: block.get(.consumed),
+            mbuf: mbuf, held: heldCount, ahead: ahead.count, crossing: crossing, fragments: fragments.held,
+            consumed: block.get(.consumed),
             originated: block.get(.originated))
     }
 
@@ -202,7 +204,9 @@ extension Worker {
     private mutating func endTrace(_ start: TraceStart) {
         if !noteDrop(start.mbuf) && !noteSent(start.mbuf) {
             let fate: ObservationRecord.Fate =
-                if heldCount > start.held {
+                if crossing > start.crossing {
+                    .waitsForDevice
+                } else if heldCount > start.held {
                     .waitsForNeighbor
                 } else if ahead.count > start.ahead {
                     .waitsForDisk

@@ -219,6 +219,24 @@ extension OnDPDK {
             }
         }
 
+        @Test("a packet that is cut behind its ESP does not overtake what the device has", arguments: devices)
+        func outerFragments(device: String) throws {
+            let site = LookasideSite(mode: .tunnel, outer: .v4)
+            var topology = try site.topology(isFar: false)
+            topology.tunnels[0].innerMTUOctets = 1200
+            let rig = try LookasideRig(topology, device: device)
+            let sizes = [10, 20, 1200, 30, 1190, 1200, 40]
+            rig.rig.feed(
+                sizes.enumerated().map { site.frame(UInt32($0.offset), octets: $0.element, isIPv6: true) },
+                port: Self.lan)
+            rig.rig.poll(now: 1)
+            rig.rig.poll(now: 2)
+            let first = rig.rig.take(Self.wan).filter { Packet.uint16($0, at: 20) & 0x1fff == 0 }
+            #expect(first.map { Packet.uint32($0, at: site.espStart + 4) } == [1, 2, 3, 4, 5, 6, 7])
+            #expect(rig.offloaded == 4 && rig.wishes[0].counts.fallback == ["fragment": 3])
+            _ = rig.rig.close("outer fragments")
+        }
+
         private static func other(_ device: String) -> String { devices.first { $0 != device } ?? device }
 
         @Test("each worker has a lane of its own", arguments: devices)

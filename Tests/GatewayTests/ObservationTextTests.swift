@@ -91,7 +91,7 @@ struct ObservationTextTests {
 
     @Test("every fate and every reason has words")
     func words() {
-        for fate in 0...UInt8(8) {
+        for fate in 0...UInt8(9) {
             guard let fate = ObservationRecord.Fate(rawValue: fate) else {
                 Issue.record("fate \(fate)")
                 continue

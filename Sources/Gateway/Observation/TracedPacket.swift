@@ -153,6 +153,7 @@ struct TracedPacket: Sendable, Encodable {
         case .cut: "into pieces that fit the way, or answered: each piece goes on"
         case .handed: "to the worker that owns its SA"
         case .waitsForNeighbor: "for the neighbor \(record.nextHop.map { "\($0) " } ?? "")to answer"
+        case .waitsForDevice: "until a crypto device has done its work; then it goes on"
         case .waitsForDisk: "until its number is on disk, milliseconds; then it goes on"
         case .waitsForFragments: "for the other fragments"
         case .none: "not followed to its end"
@@ -167,7 +168,7 @@ struct TracedPacket: Sendable, Encodable {
         case .consumed: "consumed"
         case .cut: "cut"
         case .handed: "handed"
-        case .waitsForNeighbor, .waitsForDisk, .waitsForFragments: "waits"
+        case .waitsForNeighbor, .waitsForDisk, .waitsForFragments, .waitsForDevice: "waits"
         }
     }
 }
