@@ -15,8 +15,8 @@ struct BenchCommand: AsyncParsableCommand {
     var associations = "1"
     @Option(
         help: """
-            software, inline (a NIC encrypts, whose part and whose driver's is left out) or null (nobody does), \
-            separated by commas; measured in turn.
+            software, inline (a NIC encrypts, whose part and whose driver's is left out), lookaside (DPDK's \
+            crypto_aesni_mb beside the packets' way) or null (nobody does), separated by commas; measured in turn.
             """)
     var path = "software"
     @Option(help: "Workers; this version measures 1.")
@@ -54,7 +54,9 @@ struct BenchCommand: AsyncParsableCommand {
         options.directions = try list(direction, "--direction", "encap, decap or both") {
             BenchOptions.Direction(rawValue: $0)
         }
-        options.paths = try list(path, "--path", "software, inline or null") { BenchOptions.Path(rawValue: $0) }
+        options.paths = try list(path, "--path", "software, inline, lookaside or null") {
+            BenchOptions.Path(rawValue: $0)
+        }
         guard Set(options.paths).count == options.paths.count else {
             throw ValidationError("--path \(path): each path once")
         }

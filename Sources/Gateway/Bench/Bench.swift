@@ -8,6 +8,7 @@
 import DataPlane
 import ESP
 import Glibc
+import IPsec
 import Wire
 
 /// What to measure.
@@ -20,8 +21,13 @@ public struct BenchOptions: Sendable {
         case software
         /// A NIC, whose own part and whose driver's is left out.
         case inline
+        /// A crypto device in software, beside the packets' way: DPDK's crypto_aesni_mb.
+        case lookaside
         /// Nobody: all that is left of the way.
         case null
+
+        /// Polls until a burst that came has left: what a device has is fetched by the next one.
+        var polls: Int { self == .lookaside ? 2 : 1 }
     }
     /// How the result is printed.
     public enum Format: String, Sendable, CaseIterable { case table, json, csv }
@@ -91,6 +97,8 @@ public struct BenchOptions: Sendable {
 /// A benchmark of one number of SAs. Lives on one thread, which has started the environment.
 struct Bench: ~Copyable {
     private static let burst = 32
+    /// What the lookaside path is measured with, one for each gateway.
+    static let cryptoDevices: [String?] = ["crypto_aesni_mb0", "crypto_aesni_mb1"]
 
     private let pool: PacketPool
     private var near: BenchGateway
@@ -106,11 +114,17 @@ struct Bench: ~Copyable {
     /// With a `directory`, both gateways reserve their numbers there.
     init(associations: Int, path: BenchOptions.Path = .software, directory: String? = nil) throws {
         let suffix = "\(associations)-\(directory == nil ? path.rawValue : "store")"
-        let site = try BenchSite(tunnels: associations, offloads: path == .inline)
+        let choice: OffloadChoice = path == .inline ? .auto : path == .lookaside ? .lookaside : .off
+        let site = try BenchSite(tunnels: associations, offload: choice)
+        let devices = path == .lookaside ? Bench.cryptoDevices : [nil, nil]
         let pool = try PacketPool(
             name: "bench-\(suffix)", count: 4095, frameOctets: BenchSite.mtuOctets + 64)
-        let near = try BenchGateway(site.near, pool: pool, name: "near-\(suffix)", directory: directory, path: path)
-        let far = try BenchGateway(site.far, pool: pool, name: "far-\(suffix)", directory: directory, path: path)
+        let near = try BenchGateway(
+            site.near, pool: pool, name: "near-\(suffix)", directory: directory, path: path,
+            cryptoDevice: devices[0])
+        let far = try BenchGateway(
+            site.far, pool: pool, name: "far-\(suffix)", directory: directory, path: path,
+            cryptoDevice: devices[1])
         self.path = path
         self.pool = pool
         self.near = near
@@ -214,8 +228,7 @@ struct Bench: ~Copyable {
     private mutating func encapRound(_ traffic: inout BenchTraffic) throws -> UInt64 {
         let start = Environment.ticks
         try feed(&traffic)
-        let now = tick()
-        near.worker.poll(now: now)
+        pollNear()
         near.wan.collect(into: &sent)
         let count = sent.count
         sent.freeAll()
@@ -227,13 +240,11 @@ struct Bench: ~Copyable {
     /// The near gateway encrypts a burst, whose copies the far one then opens.
     private mutating func decapRound(_ traffic: inout BenchTraffic) throws -> UInt64 {
         try feed(&traffic)
-        var now = tick()
-        near.worker.poll(now: now)
+        pollNear()
         near.wan.collect(into: &made)
         let start = Environment.ticks
         try copyMade(to: far.wan)
-        now = tick()
-        far.worker.poll(now: now)
+        pollFar()
         far.lan.collect(into: &sent)
         let count = sent.count
         sent.freeAll()
@@ -246,14 +257,12 @@ struct Bench: ~Copyable {
     /// One burst each way through the near gateway's one worker.
     private mutating func bothRound(_ traffic: inout BenchTraffic) throws -> UInt64 {
         try feedBack(&traffic)
-        var now = tick()
-        far.worker.poll(now: now)
+        pollFar()
         far.wan.collect(into: &made)
         let start = Environment.ticks
         try feed(&traffic)
         try copyMade(to: near.wan)
-        now = tick()
-        near.worker.poll(now: now)
+        pollNear()
         near.wan.collect(into: &sent)
         var count = sent.count
         sent.freeAll()
@@ -287,6 +296,14 @@ struct Bench: ~Copyable {
             if path == .inline { frames[index].setVerdict(isOpened: made[index].wantsEncryption) }
         }
         _ = port.feed(&frames)
+    }
+
+    private mutating func pollNear() {
+        for _ in 0..<path.polls { near.worker.poll(now: tick()) }
+    }
+
+    private mutating func pollFar() {
+        for _ in 0..<path.polls { far.worker.poll(now: tick()) }
     }
 
     private mutating func tick() -> UInt64 {

@@ -10,13 +10,16 @@ struct BenchGateway: ~Copyable {
     let lan: RingPort
     let wan: RingPort
     let group: WorkerGroup
+    private let coprocessor: Coprocessor?
+    private let offload: OffloadKeeper?
     var worker: Worker
     /// Nil when all numbers may be used.
     let numbers: BenchNumbers?
 
     /// With a `directory`, numbers are reserved in a store there as a gateway that runs does.
     init(
-        _ topology: Topology, pool: PacketPool, name: String, directory: String?, path: BenchOptions.Path = .software
+        _ topology: Topology, pool: PacketPool, name: String, directory: String?, path: BenchOptions.Path = .software,
+        cryptoDevice: String? = nil
     ) throws {
         let isInline = path == .inline
         let lan = try RingPort(topology.ports[0], index: 0, pool: pool, name: name)
@@ -31,24 +34,33 @@ struct BenchGateway: ~Copyable {
             try book.follow(topology, workers: 1, installer: UnboundInstaller(arena: arena), now: 0)
         }
         _ = book.advance(to: 0)
+        let coprocessor = try cryptoDevice.map {
+            try Coprocessor($0, workers: 1, sessions: 2 * topology.tunnels.count + 16)
+        }
         let tables = try ForwardingTables(
             topology, states: book.states, name: name, engines: isInline ? [1] : [])
         let group = try WorkerGroup(
             tables, arena: arena, ports: [lan.port, wan.port], pool: pool, workers: 1,
-            ticksPerSecond: Environment.ticksPerSecond, mode: .replay(resolve: false), name: name)
+            ticksPerSecond: Environment.ticksPerSecond, mode: .replay(resolve: false), name: name,
+            coprocessors: coprocessor.map { [$0] } ?? [])
         worker = try Worker(group.plan(0))
         if isInline { IdleEngine.takeAll(group, port: 1) }
+        offload = coprocessor.map { _ in OffloadKeeper(group, ports: [lan.port, wan.port], workers: 1) }
+        offload?.follow(book.wishes(topology, ways: tables.ways, overrides: [:]))
         if path == .null { worker.stopCryptography() }
         numbers?.start(group)
         self.lan = lan
         self.wan = wan
         self.group = group
         self.numbers = numbers
+        self.coprocessor = coprocessor
     }
 
     mutating func close() throws {
         try numbers?.stop()
         worker.drain()
+        offload?.stop()
+        _ = coprocessor?.close()
         lan.close()
         wan.close()
     }

@@ -30,7 +30,9 @@ public struct BenchReport: Sendable {
         let memory = 512 + (options.associations.max() ?? 0) / 128
         try Environment.start(
             Environment.Settings(
-                workerCores: [], hugePages: false, memoryMiB: memory, devices: [], extraArguments: []),
+                workerCores: [], hugePages: false, memoryMiB: memory,
+                devices: options.paths.contains(.lookaside) ? Bench.cryptoDevices.compactMap { $0 } : [],
+                extraArguments: []),
             keepAffinity: true)
         var report = BenchReport()
         for associations in options.associations {

@@ -15,8 +15,8 @@ struct BenchSite {
     let near: Topology
     let far: Topology
 
-    /// With `offloads`, a NIC is wanted for all of them.
-    init(tunnels count: Int, offloads: Bool = false) throws {
+    /// `offload` is wanted for all of them, both ways.
+    init(tunnels count: Int, offload: OffloadChoice = .off) throws {
         precondition((1...BenchSite.tunnelLimit).contains(count))
         var generator = SystemRandomNumberGenerator()
         var near: [Topology.Tunnel] = [], far: [Topology.Tunnel] = []
@@ -46,8 +46,11 @@ struct BenchSite {
                     ],
                     innerMTUOctets: BenchSite.mtuOctets - 80))
         }
-        if offloads {
-            for index in near.indices { (near[index].offload, far[index].offload) = (.wanted, .wanted) }
+        for index in near.indices {
+            for direction in Direction.allCases {
+                near[index].offload[direction] = offload
+                far[index].offload[direction] = offload
+            }
         }
         let beyond = IPPrefix(containing: BenchSite.destination(tunnel: 0), length: 10)
         self.near = BenchSite.topology(lan: 0x0afe_0001, wan: BenchSite.nearAddress, hosts: hosts, near)
