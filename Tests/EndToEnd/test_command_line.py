@@ -23,7 +23,7 @@ ROW_KEYS = {
 
 @pytest.mark.parametrize("arguments", [
     ["--config"], ["frobnicate"], ["pcap", "--config", "x.toml"], ["pcap", "--config", "x.toml", "--in", "lan"],
-    ["bench", "--sizes", "7"], ["bench", "--direction", "up"], ["bench", "--path", "inline"],
+    ["bench", "--sizes", "7"], ["bench", "--direction", "up"], ["bench", "--path", "sideways"],
     ["keygen", "--near", "a"], ["keygen", "--algorithm", "des"],
     ["state", "log"], ["state", "show", "--directory", "x", "--config", "y"],
     ["state", "log", "--directory", "x", "--last", "0"]])

@@ -74,6 +74,7 @@ def test_the_keys_and_types_of_the_report(pair: Pair, inner: list[bytes]) -> Non
             "packets",
             "octets",
             "sequence_number",
+            "offloaded_packets",
             "fallback_packets",
         }
         assert (sa["tunnel"], sa["spi"], sa["direction"], sa["path"]) == (
@@ -82,7 +83,7 @@ def test_the_keys_and_types_of_the_report(pair: Pair, inner: list[bytes]) -> Non
             direction,
             "software",
         )
-        assert all(type(sa[key]) is int for key in ("packets", "octets", "sequence_number"))
+        assert all(type(sa[key]) is int for key in ("packets", "octets", "sequence_number", "offloaded_packets"))
         assert type(sa["fallback_packets"]) is dict
     assert [sa["packets"] for sa in report["sas"]] == [FRAMES, 0]
     assert "nonces" in replayed.stderr
