@@ -229,7 +229,7 @@ struct ControlTrustTests {
         func judge(_ outerMode: Int, _ innerMode: Int, uid: UInt32, root: UInt32) throws -> Bool {
             try FileManager.default.setAttributes([.posixPermissions: outerMode], ofItemAtPath: outer)
             try FileManager.default.setAttributes([.posixPermissions: innerMode], ofItemAtPath: inner)
-            return ControlConnection.isPlace(inner + "/control.sock", of: uid, root: root)
+            return ControlConnection.isPlace(inner + "/control.sock", of: uid, below: outer, root: root)
         }
         #expect(try judge(0o755, 0o750, uid: mine, root: mine))
         #expect(try !judge(0o755, 0o770, uid: mine, root: mine))
@@ -237,6 +237,12 @@ struct ControlTrustTests {
         #expect(try !judge(0o1777, 0o750, uid: mine, root: mine))
         #expect(try !judge(0o755, 0o750, uid: mine + 1, root: mine))
         #expect(try !judge(0o755, 0o750, uid: mine, root: mine + 1))
+        // A user's home in one of root's is no service's place; nor is what is further below, or behind a link.
+        #expect(!ControlConnection.isPlace(inner + "/control.sock", of: mine, root: mine))
         #expect(!ControlConnection.isPlace("/nowhere/at/all", of: mine))
+        try FileManager.default.createDirectory(atPath: inner + "/deep", withIntermediateDirectories: false)
+        #expect(!ControlConnection.isPlace(inner + "/deep/control.sock", of: mine, below: outer, root: mine))
+        try FileManager.default.createSymbolicLink(atPath: outer + "/link", withDestinationPath: inner)
+        #expect(!ControlConnection.isPlace(outer + "/link/control.sock", of: mine, below: outer, root: mine))
     }
 }

@@ -46,16 +46,25 @@ struct ControlConnection: ~Copyable {
         else { throw .untrusted(path: path, uid: peer.uid) }
     }
 
-    /// Whether a socket is in a directory of this user's in which nobody else may write, itself in one of root's in
-    /// which nobody else may either: a service manager made it so, and nobody else can have put a socket there.
-    static func isPlace(_ path: String, of uid: UInt32, root: UInt32 = 0) -> Bool {
+    /// Whether a socket is in a directory of this user's in which nobody else may write, directly below /run, in which
+    /// only root may: a service manager made it so. A home directory, which is its user's own in one of root's, is
+    /// none.
+    static func isPlace(_ path: String, of uid: UInt32, below run: String = "/run", root: UInt32 = 0) -> Bool {
         let directory = URL(filePath: path).deletingLastPathComponent()
+        let parent = directory.deletingLastPathComponent()
+        guard parent.standardizedFileURL == URL(filePath: run, directoryHint: .isDirectory).standardizedFileURL else {
+            return false
+        }
         func belongs(_ url: URL, to owner: UInt32) -> Bool {
             var status = stat()
-            guard unsafe lstat(url.path(percentEncoded: false), &status) == 0 else { return false }
+            // Without the slash behind it, so that a link is not followed.
+            let name = url.path(percentEncoded: false)
+            guard unsafe lstat(name.hasSuffix("/") ? String(name.dropLast()) : name, &status) == 0 else {
+                return false
+            }
             return status.st_mode & S_IFMT == S_IFDIR && status.st_uid == owner && status.st_mode & 0o022 == 0
         }
-        return belongs(directory, to: uid) && belongs(directory.deletingLastPathComponent(), to: root)
+        return belongs(directory, to: uid) && belongs(parent, to: root)
     }
 
     /// Sends all of `octets`. A gateway that refuses early stops reading; its answer says why, so that's no error here.
