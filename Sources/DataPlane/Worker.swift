@@ -382,7 +382,11 @@ public struct Worker: ~Copyable {
     }
 
     /// Makes it leave all cryptography undone, for a benchmark of the rest: its ports must lead nowhere.
-    public mutating func stopCryptography() { crypto.stopWorking() }
+    /// Traps for one of a gateway that runs.
+    public mutating func stopCryptography() {
+        precondition(macMask == 0, "the packets of a gateway that runs are never left in clear")
+        crypto.stopWorking()
+    }
 
     /// Gives dropped packets back to their pool.
     public mutating func releaseDropped() {
