@@ -61,7 +61,7 @@ def clear_text(case: Case, path: Path) -> Counter[str]:
         (one.source, one.destination)
         for (_, direction, _), one in case.associations().items() if direction == "outbound"}
     moved = {one.source for one in case.associations().values() if one.nat_traversal}
-    own, strange = {"192.0.2.1", "2001:db8:a::1"}, Counter()
+    own, strange, cut = {"192.0.2.1", "2001:db8:a::1"}, Counter(), set()
     for record in capture.read(path):
         if record.ethertype == 0x0806:
             continue
@@ -69,10 +69,14 @@ def clear_text(case: Case, path: Path) -> Counter[str]:
         protocol = packet.proto if packet.version == 4 else packet.nh
         octets = record.packet
         if packet.version == 6 and protocol == 44:
-            # Cut behind its ESP: the fragment header names what was cut, and only the first piece has its ports.
-            protocol = octets[40]
+            # Cut behind its ESP: the fragment header names what was cut. Only the first piece, which comes first, has
+            # the ports of what is in UDP.
+            protocol, whole = octets[40], (packet.src, packet.dst, octets[44:48])
             if protocol == 17 and packet.src in moved:
-                continue
+                if octets[42:44] == b"\0\1" and octets[48:50] == b"\x11\x94":
+                    cut.add(whole)
+                if whole in cut:
+                    continue
         if protocol in (50, 51) and (packet.src, packet.dst) in associations:
             continue
         if (packet.src, packet.dst) in associations and packet.version == 6 and protocol == 0:
