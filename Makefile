@@ -1,7 +1,7 @@
 # Debian 12 with a Swift 6.3 toolchain on the PATH is all these need: each installs what it misses, which takes root once.
 
 .DELETE_ON_ERROR:
-.PHONY: help build model demo demo-offload bench-peers hw-test deb docc test test-long test-package format lint clean
+.PHONY: help build model demo demo-offload bench-peers performance hw-test deb docc test test-long test-package format lint clean
 
 SOURCES := Package.swift Sources Tests
 SCRIPTS := .ci/run $(wildcard scripts/*.sh) packaging/postinst packaging/prerm packaging/postrm
@@ -11,7 +11,8 @@ help:
 	@echo 'make model        .build/release/ixgbe-model, an 82599 in software to run the gateway on'
 	@echo 'make demo         two gateways, two hosts, traffic through a tunnel, and what crossed the wire'
 	@echo 'make demo-offload the same on NICs in software that encrypt; WIRE=FILE.pcap keeps the wire'
-	@echo 'make bench-peers  ESP here beside libipsec-mb alone and librte_ipsec, in turn on the same core'
+	@echo 'make bench-peers  ESP here beside libipsec-mb alone and librte_ipsec, in turn on the same core; 1 and 10 000 SAs'
+	@echo 'make performance  measures three times and writes docs/PERFORMANCE.md; RUNS=N. On a machine that does nothing else'
 	@echo 'make hw-test      on real NICs: PORTS="0000:03:00.0 0000:03:00.1", docs/HARDWARE.md'
 	@echo 'make deb          .build/deb/vpn-gw_VERSION_amd64.deb, checked by lintian'
 	@echo 'make test         every test that needs no special machine'
@@ -42,6 +43,10 @@ demo-offload: build model
 bench-peers: build
 	@scripts/dependencies.sh build
 	@scripts/bench-peers.py
+
+performance: build
+	@scripts/dependencies.sh build
+	@scripts/performance.py --measure $(or $(RUNS),3)
 
 hw-test: build
 	@scripts/hw-test.sh $(PORTS)

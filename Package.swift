@@ -85,7 +85,7 @@ let package = Package(
         // Seeded numbers for the tests of all targets.
         .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: strict),
 
-        .testTarget(name: "IPsecTests", dependencies: ["IPsec"], swiftSettings: strict),
+        .testTarget(name: "IPsecTests", dependencies: ["SeededRandom", "IPsec"], swiftSettings: strict),
         .testTarget(name: "WireTests", dependencies: ["SeededRandom", "Wire"], swiftSettings: strict),
         .testTarget(
             name: "ESPTests", dependencies: ["SeededRandom", "ESP", "Wire", "IPsec", "CIPsecMB"], exclude: ["Vectors"],

@@ -36,6 +36,9 @@ allowed='^(rte_|__rte_|cdpdk_|cipsecmb_|imb_|mem(cpy|move|set|cmp)$|__mem(cpy|mo
 expected='DataPlane.Worker.poll(
 DataPlane.Worker.takeHandoffs(
 DataPlane.Worker.hand(
+DataPlane.Worker.leave(
+DataPlane.Worker.sendLeaving(
+DataPlane.PolicyLookup.chooseLane(
 DataPlane.Worker.admitOutside(
 DataPlane.Worker.receiveOther(
 DataPlane.Worker.receiveIPv6(

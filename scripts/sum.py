@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Adds up what `swift test` and `pytest` said at their ends: prints both last lines, then "N passed, M failed".
+"""Adds up what `swift test` and `pytest` said at their ends: prints both last lines, then "N passed, M failed". Of `swift test`
+also what failed, which stands far above its last line.
 
     sum.py SWIFT_LOG SWIFT_EXIT_CODE PYTEST_LOG PYTEST_EXIT_CODE
 
@@ -7,6 +8,7 @@ A runner that ran no test, did not come to its end, or ended badly though all pa
 there is any.
 """
 
+import itertools
 import re
 import sys
 
@@ -22,6 +24,17 @@ def swift(log: str) -> tuple[str, int, int]:
     if end[2] == "failed":
         failed = max(failed, 1)
     return end[0], int(end[1]) - failed, failed
+
+
+def issues(log: str) -> list[str]:
+    """What Swift Testing said of each failure, which its summary does not repeat: the line, and what follows it."""
+    lines = log.splitlines()
+    found = []
+    for index, line in enumerate(lines):
+        if " recorded an issue " in line:
+            following = itertools.takewhile(lambda line: line.startswith("↳"), lines[index + 1:])
+            found += [line, *following]
+    return found
 
 
 def pytest(log: str) -> tuple[str, int, int]:
@@ -42,7 +55,10 @@ def main(swift_log: str, swift_code: str, pytest_log: str, pytest_code: str) -> 
         ("swift test", swift, swift_log, swift_code), ("pytest", pytest, pytest_log, pytest_code)
     ]:
         with open(path, encoding="utf-8", errors="replace") as log:
-            line, passed, failed = read(log.read())
+            text = log.read()
+        line, passed, failed = read(text)
+        if read is swift and failed:
+            print("\n".join(issues(text)))
         if failed == 0 and (passed == 0 or code != "0"):
             failed = 1
             line += f" (exit code {code})"

@@ -2,6 +2,7 @@
 #define ALLOW_EXPERIMENTAL_API  // the version of the library that runs, not of the headers; rte_power_pause
 #include "cdpdk.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <rte_cpuflags.h>
 #include <rte_log.h>
@@ -26,6 +27,18 @@ int cdpdk_eal_init(int count, char **arguments, bool keep_affinity) {
 
 bool cdpdk_version_matches(void) {
     return rte_version_year() == RTE_VER_YEAR && rte_version_month() == RTE_VER_MONTH;
+}
+
+void cdpdk_expect_large_heap(void) {
+    // Few heaps. Those of further threads grow page by page, by a system call each, but for what they begin with:
+    // nearly all of the 64 MiB that such a heap may have, which takes no memory before it is touched.
+    mallopt(M_ARENA_MAX, 4);
+    mallopt(M_TOP_PAD, 60 << 20);
+    mallopt(M_TRIM_THRESHOLD, 128 << 20);
+    // Small pieces join their neighbours as they are freed, not all at once again and again.
+    mallopt(M_MXFAST, 0);
+    // The most that glibc takes.
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
 }
 
 bool cdpdk_hide_memory(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0; }

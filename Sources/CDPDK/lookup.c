@@ -154,10 +154,14 @@ void cdpdk_classify6(void *classifier, const cdpdk_flow_key6 *const *keys, uint3
 
 // ---- routes: rte_fib ------------------------------------------------------------------------------------------------
 
-void *cdpdk_fib_create(const char *name, uint32_t count) {
-    struct rte_fib_conf conf = {.type = RTE_FIB_DIR24_8, .default_nh = 0, .max_routes = (int)count};
-    conf.dir24_8.nh_sz = RTE_FIB_DIR24_8_2B;
-    conf.dir24_8.num_tbl8 = count < 256 ? 256 : (count < 32767 ? count : 32767);
+void *cdpdk_fib_create(const char *name, uint32_t routes, uint32_t next_hops, uint32_t tables) {
+    struct rte_fib_conf conf = {.type = RTE_FIB_DIR24_8, .default_nh = 0, .max_routes = (int)routes};
+    // An entry numbers next hops and tables of 256 with all its bits but one. Of one octet each it is half the memory,
+    // which is written whole at once and looked at with every packet.
+    conf.dir24_8.nh_sz = next_hops <= 128 && tables <= 127 ? RTE_FIB_DIR24_8_1B : RTE_FIB_DIR24_8_2B;
+    // One more than there will be: to take the last, DPDK wants to see a free one behind it (install_to_fib).
+    uint32_t most = conf.dir24_8.nh_sz == RTE_FIB_DIR24_8_1B ? 127 : 32767;
+    conf.dir24_8.num_tbl8 = tables < most ? tables + 1 : most;
     return rte_fib_create(name, SOCKET_ID_ANY, &conf);
 }
 

@@ -45,9 +45,11 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
     state->tx_queues = lesser(request->tx_queues, info.max_tx_queues);
     if (state->rx_queues > 1) {
         uint64_t wanted = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP |
-                          RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+                          RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP |
+                          RTE_ETH_RSS_ESP;
         conf.rx_adv_conf.rss_conf.rss_hf = wanted & info.flow_type_rss_offloads;
         state->rss = conf.rx_adv_conf.rss_conf.rss_hf != 0;
+        state->rss_spi = (conf.rx_adv_conf.rss_conf.rss_hf & RTE_ETH_RSS_ESP) != 0;
         if (state->rss) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     }
     struct rte_eth_txconf transmit = info.default_txconf;
@@ -66,7 +68,7 @@ void cdpdk_port_start(uint16_t port, const cdpdk_port_request *request, cdpdk_po
     if (failed(state, "size the rings of", rte_eth_dev_adjust_nb_rx_tx_desc(port, &rx_descriptors, &tx_descriptors)))
         return;
     for (uint16_t queue = 0; queue < state->rx_queues; queue++) {
-        int error = rte_eth_rx_queue_setup(port, queue, rx_descriptors, SOCKET_ID_ANY, NULL, request->pool);
+        int error = rte_eth_rx_queue_setup(port, queue, rx_descriptors, SOCKET_ID_ANY, NULL, request->pools[queue]);
         if (failed(state, "set up a receive queue of", error)) return;
     }
     for (uint16_t queue = 0; queue < state->tx_queues; queue++) {

@@ -148,17 +148,23 @@ int cdpdk_session_attach(uint16_t port, void *session, const cdpdk_session_reque
 
 int cdpdk_session_destroy(void *context, void *session) { return rte_security_session_destroy(context, session); }
 
-int cdpdk_session_mark(void *context, void *session, cdpdk_mbuf_ref buffer, uint16_t header_octets, bool is_ipv6) {
-    struct rte_mbuf *packet = (struct rte_mbuf *)buffer;
-    const uint64_t before = packet->ol_flags, memory = before & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL);
-    packet->tx_offload = 0;
-    packet->l2_len = sizeof(struct rte_ether_hdr);
-    packet->l3_len = header_octets;
-    packet->ol_flags = memory | RTE_MBUF_F_TX_SEC_OFFLOAD |
-                       (is_ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM);
-    int error = rte_security_set_pkt_metadata(context, session, packet, NULL);
-    if (error != 0) packet->ol_flags = before;
-    return error;
+cdpdk_mark cdpdk_mark_make(uint16_t header_octets, bool is_ipv6) {
+    struct rte_mbuf packet = {.tx_offload = 0};
+    packet.l2_len = sizeof(struct rte_ether_hdr);
+    packet.l3_len = header_octets;
+    const uint64_t ip = is_ipv6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IP_CKSUM;
+    return (cdpdk_mark){.flags = RTE_MBUF_F_TX_SEC_OFFLOAD | ip, .lengths = packet.tx_offload};
+}
+
+int cdpdk_session_tell(void *context, void *session, cdpdk_mbuf_ref buffer) {
+    return rte_security_set_pkt_metadata(context, session, (struct rte_mbuf *)buffer, NULL);
+}
+
+uint32_t cdpdk_session_mark_all(
+    void *context, void *session, cdpdk_mbuf_ref *buffers, uint32_t count, cdpdk_mark mark) {
+    uint32_t taken = 0;
+    while (taken < count && cdpdk_session_mark(context, session, buffers[taken], mark) == 0) taken++;
+    return taken;
 }
 
 void *cdpdk_idle_engine(void) {

@@ -1,5 +1,7 @@
 #include "cipsecmb.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,10 +28,23 @@ static size_t whole_pages(size_t octets) {
     return (octets + page - 1) / page * page;
 }
 
+// At a multiple of `alignment`, a power of two: what is mapped too much at either end goes back.
+static void *map_aligned(size_t size, size_t alignment) {
+    char *whole = mmap(NULL, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (whole == MAP_FAILED) return NULL;
+    size_t before = -(uintptr_t)whole & (alignment - 1);
+    if (before) munmap(whole, before);
+    munmap(whole + before + size, alignment - before);
+    return whole + before;
+}
+
 void *cipsecmb_secret_create(size_t octets) {
     size_t size = whole_pages(octets);
-    void *secret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (secret == MAP_FAILED) return NULL;
+    bool is_huge = size >= CIPSECMB_HUGE_PAGE_OCTETS;
+    void *secret = map_aligned(size, is_huge ? CIPSECMB_HUGE_PAGE_OCTETS : whole_pages(1));
+    if (secret == NULL) return NULL;
+    // A wish: a kernel without huge pages, or without a free one, maps small ones.
+    if (is_huge) (void)madvise(secret, size, MADV_HUGEPAGE);
     if (madvise(secret, size, MADV_DONTDUMP) != 0) {
         munmap(secret, size);
         return NULL;
@@ -176,8 +191,6 @@ void cipsecmb_hmac_finish(IMB_MGR *manager, struct cipsecmb_context *context) {
 void cipsecmb_sha256(IMB_MGR *manager, const void *message, size_t octets, void *digest) {
     IMB_SHA256(manager, message, octets, digest);
 }
-
-const char *cipsecmb_version(void) { return imb_get_version_str(); }
 
 const char *cipsecmb_architecture(const IMB_MGR *manager) {
     switch (manager->used_arch) {

@@ -49,6 +49,13 @@ public final class AssociationArena: Sendable {
                     allowance: allowance)), spi: inbound.spi)
     }
 
+    /// Throws `.tooManyAssociations` unless there is room for so many more, if nobody else takes it: asked before
+    /// numbers on disk are spent on them.
+    public func checkRoom(for more: Int) throws(DataPlaneError) {
+        let left = numbers.withLock { AttentionMap.capacity - $0.next + $0.free.count }
+        guard more <= left else { throw .tooManyAssociations(limit: AttentionMap.capacity) }
+    }
+
     private func expand(_ key: KeyMaterial) throws(DataPlaneError) -> ExpandedKey {
         guard let expanded = keys.expand(key) else { throw .noMemory(what: "an expanded key", error: 12) }
         return expanded

@@ -89,6 +89,20 @@ public enum Environment {
         }
     }
 
+    /// Runs `body` at the same time on each of these cores, which must be among `workerCores` and idle, and returns
+    /// when all have: for benchmarks, whose threads feed the workers that they poll. It is told its place in the list.
+    public static func run(on cores: [Int], _ body: @escaping @Sendable (Int) -> Void) {
+        for (place, core) in cores.enumerated() {
+            let box = unsafe Unmanaged.passRetained(JobBox { body(place) }).toOpaque()
+            let error = unsafe rte_eal_remote_launch(runJob, box, UInt32(core))
+            precondition(error == 0, "core \(core) is no worker's, or has work")
+        }
+        cdpdk_wait_lcores()
+    }
+
+    /// Sets the heap up for sites of 100 000 SAs: much of their loading would be page faults. Called first of all.
+    public static func expectLargeHeap() { cdpdk_expect_large_heap() }
+
     /// Keeps this process's memory to itself: no core dump is written, and nobody but root may look into it. After
     /// `start`: with physical addresses for devices DPDK reads its own page map, which a process like that may not.
     /// False when the kernel refuses.
@@ -109,4 +123,17 @@ public enum Environment {
         unsafe vector[arguments.count] = nil
         return unsafe body(Int32(arguments.count), vector)
     }
+}
+
+private final class JobBox: Sendable {
+    let job: @Sendable () -> Void
+    init(_ job: @escaping @Sendable () -> Void) { self.job = job }
+}
+
+/// What an lcore runs for `Environment.run`.
+@c
+private func runJob(_ argument: UnsafeMutableRawPointer?) -> CInt {
+    guard let argument = unsafe argument else { return -1 }
+    unsafe Unmanaged<JobBox>.fromOpaque(argument).takeRetainedValue().job()
+    return 0
 }

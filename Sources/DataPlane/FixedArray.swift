@@ -45,6 +45,13 @@ struct FixedArray<Element: BitwiseCopyable>: ~Copyable {
         }
     }
 
+    /// Gives the elements from `first` to before `end` one value. One check for all of them, and several a store.
+    @inline(__always)
+    func fill(with value: Element, from first: Int, to end: Int) {
+        precondition(first >= 0 && first <= end && end <= count)
+        unsafe (storage + first).update(repeating: value, count: end &- first)
+    }
+
     /// The address of an element, for C; `count` elements follow the first.
     @inline(__always)
     func unsafePointer(at index: Int) -> UnsafeMutablePointer<Element> {
@@ -72,6 +79,20 @@ struct FixedArrayView<Element: BitwiseCopyable>: @unchecked Sendable {
         unsafeAddress {
             precondition(index >= 0 && index < count)
             return unsafe UnsafePointer(storage + index)
+        }
+    }
+}
+
+extension FixedArray<UInt32> {
+    /// Numbers the elements from `first` to before `end`, on from `beginning`: likewise.
+    @inline(__always)
+    func number(from first: Int, to end: Int, beginning: UInt32) {
+        precondition(first >= 0 && first <= end && end <= count)
+        let start = unsafe unsafePointer(at: first)
+        var index = 0
+        while index < end &- first {
+            unsafe start[index] = beginning &+ UInt32(truncatingIfNeeded: index)
+            index &+= 1
         }
     }
 }

@@ -16,10 +16,12 @@ struct TunnelEntry: BitwiseCopyable {
     var nextHop: UInt32
     /// The largest inner packet, in octets.
     var innerMTU: UInt16
-    /// Index of the worker that owns its SAs.
+    /// Index of the worker that owns its SAs; `ownersOfLanes` where each lane has one.
     var owner: UInt16
     var refusal: DropReason
     var flags: Flags
+
+    static let ownersOfLanes: UInt16 = .max
 
     /// What of a tunnel is not the plain case.
     struct Flags: OptionSet, BitwiseCopyable {
@@ -48,9 +50,9 @@ struct TunnelEntry: BitwiseCopyable {
     }
 }
 
-/// The peer of a tunnel whose ESP travels in UDP.
+/// The peer of a tunnel, or of a lane, whose ESP travels in UDP.
 struct PeerEntry: BitwiseCopyable {
-    /// Index of the tunnel.
+    /// Index of the entry.
     var tunnel: UInt32
     /// Where it is, a UDP port and an address as a number.
     var port: UInt16
@@ -72,7 +74,7 @@ struct PeerEntry: BitwiseCopyable {
     }
 }
 
-/// Which tunnel sends under an SPI. Peers choose them, so that several may have the same.
+/// Which entry of a tunnel or a lane sends under an SPI. Peers choose them, so that several may have the same.
 struct OutboundSlot: BitwiseCopyable {
     var spi: UInt32
     var tunnel: UInt32
@@ -159,14 +161,16 @@ struct PolicyResult {
 @safe
 public final class ForwardingTables: @unchecked Sendable {
     /// What they were built from.
-    public let topology: Topology
+    public var topology: Topology { built.topology }
     /// What each tunnel sends and accepts under, in the topology's order.
     public let states: [TunnelState]
     /// Counts the tables of a gateway, from 1.
-    public let generation: UInt64
-    let routing: RouteTable
-    let policies: PolicyTable
+    public var generation: UInt64 { built.generation }
+    var routing: RouteTable { built.routing }
+    var policies: PolicyTable { built.policies }
+    /// Of tunnels, and behind these of lanes.
     let tunnels: FixedArray<TunnelEntry>
+    let lanes: LaneTable
     let selectors: FixedArray<AddressBlock>
     let tunnels6: FixedArray<TunnelEntry6>
     let selectors6: FixedArray<AddressBlock6>
@@ -191,36 +195,31 @@ public final class ForwardingTables: @unchecked Sendable {
     /// Index of the port that leads to each tunnel's peer; nil where none does.
     public let ways: [Int?]
     private let engines: Set<Int>
-    private let routeBasis: RouteTable.Basis
-    private let policyBasis: PolicyTable.Basis
+    let built: TopologyTables
 
     /// Builds the tables for a topology whose tunnels are in `states`; `previous` are those in whose place they come.
     /// `name` must be unique in the process but for tables that follow each other. `engines` are the ports that have an
     /// IPsec engine; those of the previous, if there are such.
-    public init(
+    public convenience init(
         _ topology: Topology, states: [TunnelState], name: String, engines: Set<Int> = [],
         previous: ForwardingTables? = nil
     ) throws(DataPlaneError) {
+        self.init(
+            try TopologyTables(topology, name: name, previous: previous), states: states, engines: engines,
+            previous: previous)
+    }
+
+    /// The same of what was built of the topology before, with the same `previous`.
+    public init(
+        _ built: TopologyTables, states: [TunnelState], engines: Set<Int> = [], previous: ForwardingTables? = nil
+    ) {
+        self.built = built
+        let topology = built.topology
         precondition(states.count == topology.tunnels.count)
-        let generation = (previous?.generation ?? 0) + 1, unique = "\(name)-\(generation)"
-        self.topology = topology
         self.states = states
-        self.generation = generation
         let engines = previous?.engines ?? engines
         self.engines = engines
-        routeBasis = RouteTable.Basis(topology)
-        policyBasis = PolicyTable.Basis(topology)
-        if let previous, previous.routeBasis == routeBasis {
-            routing = previous.routing
-        } else {
-            routing = try RouteTable(topology, name: unique)
-        }
-        if let previous, previous.policyBasis == policyBasis {
-            policies = previous.policies
-        } else {
-            policies = try PolicyTable(topology, name: unique, previous: previous?.policies)
-        }
-        let pinned = routing.pinned
+        let routing = built.routing, pinned = routing.pinned
         let ways = routing.nextHops.map { $0 == RouteEntry.onLink ? nil : Int(pinned[Int($0)].port) }
         self.ways = ways
         var blocks: [AddressBlock] = [], entries: [TunnelEntry] = []
@@ -229,13 +228,14 @@ public final class ForwardingTables: @unchecked Sendable {
         for (index, tunnel) in topology.tunnels.enumerated() {
             let local = tunnel.localSubnets.filter { $0.family == .v4 }
             let remote = tunnel.remoteSubnets.filter { $0.family == .v4 }
+            let sole = states[index].sole
             entries.append(
                 TunnelEntry(
-                    outbound: states[index].outbound?.reference, firstSelector: UInt32(blocks.count),
+                    outbound: sole?.outbound?.reference, firstSelector: UInt32(blocks.count),
                     localSelectors: UInt16(local.count), remoteSelectors: UInt16(remote.count),
                     ownAddress: ForwardingTables.first(of: own, in: local)?.v4 ?? 0,
                     nextHop: routing.nextHops[index], innerMTU: UInt16(tunnel.innerMTUOctets),
-                    owner: UInt16(states[index].owner), refusal: states[index].refusal,
+                    owner: sole.map { UInt16($0.owner) } ?? TunnelEntry.ownersOfLanes, refusal: states[index].refusal,
                     flags: TunnelEntry.Flags(tunnel, hasEngine: ways[index].map(engines.contains) ?? false)))
             blocks += (local + remote).map(AddressBlock.init)
             let local6 = tunnel.localSubnets.filter { $0.family == .v6 }
@@ -247,17 +247,25 @@ public final class ForwardingTables: @unchecked Sendable {
                     remoteSelectors: UInt16(remote6.count)))
             blocks6 += (local6 + remote6).map(AddressBlock6.init)
         }
+        var laneEntries: [LaneTable.Entry] = []
+        lanes = LaneTable(states, &laneEntries)
+        for (tunnel, lane) in laneEntries {
+            var entry = entries[tunnel]
+            (entry.outbound, entry.owner) = (lane.outbound?.reference, UInt16(lane.owner))
+            entries.append(entry)
+        }
         selectors = FixedArray(blocks)
         tunnels = FixedArray(entries)
         tunnels6 = FixedArray(entries6)
         selectors6 = FixedArray(blocks6)
         associations = ForwardingTables.sad(topology, states, .esp)
         authentications = ForwardingTables.sad(topology, states, .ah)
+        let places = Array(topology.tunnels.indices) + laneEntries.map(\.tunnel)
         peers = FixedArray(
-            topology.tunnels.enumerated().filter { $0.element.profile.natTraversal }.map {
-                PeerEntry($0.element, index: $0.offset)
+            places.enumerated().filter { topology.tunnels[$0.element].profile.natTraversal }.map {
+                PeerEntry(topology.tunnels[$0.element], index: $0.offset)
             })
-        outboundSPIs = ForwardingTables.outboundSPIs(states)
+        outboundSPIs = ForwardingTables.outboundSPIs(entries)
         puntPort = topology.ports.firstIndex { $0.role == .punt } ?? Worker.noPort
         hasTransport = topology.tunnels.contains { $0.profile.mode == .transport }
         ownFilter = own.reduce(0) { $0 | ($1.v4.map(Worker.filterBit) ?? 0) }
@@ -271,12 +279,12 @@ public final class ForwardingTables: @unchecked Sendable {
     }
 
     /// As the SAD, of what tunnels send under.
-    private static func outboundSPIs(_ states: [TunnelState]) -> FixedArray<OutboundSlot> {
+    private static func outboundSPIs(_ entries: [TunnelEntry]) -> FixedArray<OutboundSlot> {
         var capacity = 16
-        while capacity < states.count * 4 { capacity *= 2 }
+        while capacity < entries.count * 4 { capacity *= 2 }
         var slots = [OutboundSlot](repeating: OutboundSlot(spi: 0, tunnel: .max), count: capacity)
-        for (tunnel, state) in states.enumerated() {
-            guard let spi = state.outbound?.reference.with({ $0.spi }) else { continue }
+        for (tunnel, entry) in entries.enumerated() {
+            guard let spi = entry.outbound?.with({ $0.spi }) else { continue }
             var index = SADView.start(spi, mask: capacity - 1)
             while slots[index].tunnel != .max { index = (index + 1) & (capacity - 1) }
             slots[index] = OutboundSlot(spi: spi, tunnel: UInt32(tunnel))

@@ -12,11 +12,14 @@ public struct Mbuf: BitwiseCopyable {
     @inline(__always)
     init(_ pointer: cdpdk_mbuf_ref) { unsafe self.pointer = unsafe pointer }
 
+    /// Where the buffer begins. Every buffer has an address, which C can't say here: to look each time took six
+    /// instructions a packet.
+    @inline(__always)
+    private var start: UnsafeMutablePointer<UInt8> { unsafe pointer.pointee.buf_addr.unsafelyUnwrapped }
+
     /// All of the buffer: room before the packet, the packet, room behind it.
     @inline(__always)
-    var buffer: PacketBytes {
-        unsafe PacketBytes(unsafeStart: pointer.pointee.buf_addr, count: Int(pointer.pointee.buf_len))
-    }
+    var buffer: PacketBytes { unsafe PacketBytes(unsafeStart: start, count: Int(pointer.pointee.buf_len)) }
 
     /// Where the packet starts in `buffer`.
     @inline(__always)
@@ -37,6 +40,21 @@ public struct Mbuf: BitwiseCopyable {
         unsafe pointer.pointee.data_off = UInt16(truncatingIfNeeded: offset)
         unsafe pointer.pointee.data_len = UInt16(truncatingIfNeeded: length)
         unsafe pointer.pointee.pkt_len = UInt32(truncatingIfNeeded: length)
+    }
+
+    /// Says that the IP packet of `octets` octets at `offset` is its packet, with an Ethernet header before it, and
+    /// gives back that header's octets. Traps outside of the buffer. One look at the buffer's size is enough for both:
+    /// `setPacket` and then a window had two, nine instructions a packet.
+    @inline(__always)
+    func setFrame(around octets: Int, at offset: Int) -> PacketBytes {
+        let start = offset &- EthernetHeader.octets, length = octets &+ EthernetHeader.octets
+        // Subtracted from the size, which can't overflow.
+        unsafe precondition(
+            offset >= EthernetHeader.octets && octets >= 0 && octets <= Int(pointer.pointee.buf_len) &- offset)
+        unsafe pointer.pointee.data_off = UInt16(truncatingIfNeeded: start)
+        unsafe pointer.pointee.data_len = UInt16(truncatingIfNeeded: length)
+        unsafe pointer.pointee.pkt_len = UInt32(truncatingIfNeeded: length)
+        return unsafe PacketBytes(unsafeStart: self.start + start, count: EthernetHeader.octets)
     }
 
     /// DPDK's number of the port it came in by.
@@ -61,7 +79,7 @@ public struct Mbuf: BitwiseCopyable {
     func prefetchHeader() { unsafe rte_prefetch0(pointer) }
 
     @inline(__always)
-    func prefetchPacket() { unsafe rte_prefetch0(pointer.pointee.buf_addr + Int(pointer.pointee.data_off)) }
+    func prefetchPacket() { unsafe rte_prefetch0(start + Int(pointer.pointee.data_off)) }
 
     /// Nanoseconds since 1970 in replay; in run mode, nobody reads it.
     @inline(__always)
@@ -78,6 +96,56 @@ public struct Mbuf: BitwiseCopyable {
 
     /// Whether it is the same buffer.
     public func isSame(as other: Mbuf) -> Bool { unsafe pointer == other.pointer }
+}
+
+/// The free places of a list, for a pass that fills some of them and then says how many: the list's own count would be
+/// read and written for each packet, eight instructions of it.
+@safe
+struct MbufRoom: BitwiseCopyable {
+    private let storage: UnsafeMutablePointer<cdpdk_mbuf_ref?>
+    let count: Int
+
+    @inline(__always)
+    fileprivate init(storage: UnsafeMutablePointer<cdpdk_mbuf_ref?>, count: Int) {
+        unsafe self.storage = unsafe storage
+        self.count = count
+    }
+
+    /// Puts a buffer into a free place; traps where there is none.
+    @inline(__always)
+    func put(_ mbuf: Mbuf, at index: Int) {
+        precondition(index >= 0 && index < count)
+        unsafe storage[index] = mbuf.pointer
+    }
+
+    /// The address of the first `number` places, for C.
+    @inline(__always)
+    func unsafeStart(_ number: Int) -> UnsafeMutablePointer<cdpdk_mbuf_ref?> {
+        precondition(number >= 0 && number <= count)
+        return unsafe storage
+    }
+}
+
+/// Reads a list of buffers while nothing is added to it: for all the compiler knows, what a pass wrote may have been
+/// the list itself.
+@safe
+struct MbufListView: BitwiseCopyable {
+    private let storage: UnsafeMutablePointer<cdpdk_mbuf_ref?>
+    let count: Int
+
+    @inline(__always)
+    fileprivate init(storage: UnsafeMutablePointer<cdpdk_mbuf_ref?>, count: Int) {
+        unsafe self.storage = unsafe storage
+        self.count = count
+    }
+
+    /// A buffer; traps outside of `count`.
+    @inline(__always)
+    subscript(_ index: Int) -> Mbuf {
+        precondition(index >= 0 && index < count)
+        guard let pointer = unsafe storage[index] else { preconditionFailure("lists hold no nil below count") }
+        return unsafe Mbuf(pointer)
+    }
 }
 
 /// A list of packet buffers of fixed capacity, in the form that DPDK's burst calls take.
@@ -100,11 +168,7 @@ public struct MbufList: ~Copyable {
 
     /// A buffer; traps outside of `count`.
     @inline(__always)
-    public subscript(_ index: Int) -> Mbuf {
-        precondition(index >= 0 && index < count)
-        guard let pointer = unsafe storage[index] else { preconditionFailure("lists hold no nil below count") }
-        return unsafe Mbuf(pointer)
-    }
+    public subscript(_ index: Int) -> Mbuf { view[index] }
 
     /// Adds a buffer; traps when the list is full.
     @inline(__always)
@@ -112,6 +176,21 @@ public struct MbufList: ~Copyable {
         precondition(count < capacity)
         unsafe storage[count] = mbuf.pointer
         count &+= 1
+    }
+
+    /// The buffers as they are now.
+    @inline(__always)
+    var view: MbufListView { unsafe MbufListView(storage: storage, count: count) }
+
+    /// Its free places, which `extend` then counts.
+    @inline(__always)
+    var room: MbufRoom { unsafe MbufRoom(storage: storage + count, count: capacity &- count) }
+
+    /// Adds what was put into the first free places.
+    @inline(__always)
+    mutating func extend(by number: Int) {
+        precondition(number >= 0 && number <= capacity &- count)
+        count &+= number
     }
 
     /// Adds a fresh buffer from a pool; nil when the pool is empty.

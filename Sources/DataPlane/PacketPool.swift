@@ -11,12 +11,15 @@ public struct PacketPool: @unchecked Sendable {
     /// Octets a packet may have on arrival.
     public let frameOctets: Int
 
-    /// `count` buffers for frames of up to `frameOctets`. Throws `.noMemory`.
-    public init(name: String, count: Int, frameOctets: Int) throws(DataPlaneError) {
+    /// `count` buffers for frames of up to `frameOctets`, on a NUMA node if that has so much. Throws `.noMemory`.
+    public init(name: String, count: Int, frameOctets: Int, node: Int? = nil) throws(DataPlaneError) {
         // Behind the frame: padding, trailer and ICV. DPDK counts headroom into the room.
         let room = PacketPool.headroomOctets + frameOctets + 64
         precondition(room <= Int(UInt16.max))
-        guard let pointer = unsafe cdpdk_pool_create(name, UInt32(count), count >= 2048 ? 256 : 0, UInt16(room)) else {
+        let cache: UInt32 = count >= 2048 ? 256 : 0
+        guard
+            let pointer = unsafe cdpdk_pool_create(name, UInt32(count), cache, UInt16(room), Int32(node ?? -1))
+        else {
             throw .noMemory(what: "\(count) packet buffers of \(room) octets", error: cdpdk_errno())
         }
         unsafe self.pointer = unsafe pointer
@@ -42,9 +45,10 @@ public struct PacketPool: @unchecked Sendable {
 public struct PacketRing: BitwiseCopyable, @unchecked Sendable {
     let pointer: UnsafeMutableRawPointer
 
-    /// A ring for `capacity` packets, a power of two less one is usable. `single` when only one thread puts in.
-    public init(name: String, capacity: Int, single: Bool) throws(DataPlaneError) {
-        guard let pointer = unsafe cdpdk_ring_create(name, UInt32(capacity), single) else {
+    /// A ring for `capacity` packets, a power of two less one is usable, on a NUMA node if that has
+    /// memory. `single` when only one thread puts in.
+    public init(name: String, capacity: Int, single: Bool, node: Int? = nil) throws(DataPlaneError) {
+        guard let pointer = unsafe cdpdk_ring_create(name, UInt32(capacity), single, Int32(node ?? -1)) else {
             throw .noMemory(what: "a ring of \(capacity) packets", error: cdpdk_errno())
         }
         unsafe self.pointer = unsafe pointer
@@ -55,12 +59,4 @@ public struct PacketRing: BitwiseCopyable, @unchecked Sendable {
 
     /// Gives the memory back.
     public func destroy() { unsafe cdpdk_ring_free(pointer) }
-}
-
-extension PacketRing {
-    /// Puts one packet in; false when the ring is full.
-    func put(_ mbuf: Mbuf) -> Bool {
-        var pointer: cdpdk_mbuf_ref? = unsafe mbuf.pointer
-        return unsafe cdpdk_ring_enqueue(self.pointer, &pointer, 1) == 1
-    }
 }

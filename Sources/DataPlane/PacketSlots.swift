@@ -48,7 +48,7 @@ struct PacketSlot: BitwiseCopyable {
     static func flowKey(of header: IPv6Header, _ upper: IPv6Upper) -> cdpdk_flow_key6 {
         let bytes = header.bytes, source = IPv6Header.Offset.source, destination = IPv6Header.Offset.destination
         var key = cdpdk_flow_key6(
-            protocol: upper.upperProtocol, zero: (0, 0, 0),
+            protocol: upper.upperProtocol, fragment: upper.isFragment ? 1 : 0, zero: (0, 0),
             source: (
                 bytes.word32(at: source), bytes.word32(at: source + 4), bytes.word32(at: source + 8),
                 bytes.word32(at: source + 12)
@@ -86,6 +86,11 @@ struct FlowWords: BitwiseCopyable, Equatable {
     let rest: UInt64
 
     private static let portsVisible: UInt64 = 1 << 40
+    /// The first fragment of a datagram is no policy's business, but goes the way of the others.
+    private static let firstFragment: UInt64 = 1 << 41
+    static let protocolMask: UInt64 = 0xff << 32
+
+    var isFirstFragment: Bool { rest & FlowWords.firstFragment != 0 }
 
     /// What no packet has.
     static let none = FlowWords(addresses: 0, rest: .max)
@@ -102,15 +107,50 @@ struct FlowWords: BitwiseCopyable, Equatable {
         addresses = header.word64(at: IPv4Header.Offset.source)
         let ipProtocol = header.uint8(at: IPv4Header.Offset.ipProtocol)
         let start = Int(header.uint8(at: 0) & 0x0f) &* 4
-        let offset = header.word16(at: IPv4Header.Offset.fragment) & UInt16(bigEndian: IPv4Header.Fragment.offsetMask)
+        let fragment = header.word16(at: IPv4Header.Offset.fragment) & FlowWords.fragmentBits
         let hasPorts = ipProtocol == IPProtocol.udp || ipProtocol == IPProtocol.tcp || ipProtocol == IPProtocol.sctp
         var rest = UInt64(ipProtocol) << 32
-        if hasPorts && offset == 0 && start &+ 4 <= ip.count {
+        if hasPorts && fragment == 0 && start &+ 4 <= ip.count {
             rest |= UInt64(UInt32(littleEndian: ip.word32(at: start))) | FlowWords.portsVisible
-        } else if ipProtocol == IPProtocol.icmp && offset == 0 && start &+ 2 <= ip.count {
+        } else if ipProtocol == IPProtocol.icmp && fragment == 0 && start &+ 2 <= ip.count {
             rest |= UInt64(UInt16(littleEndian: ip.word16(at: start))) | FlowWords.portsVisible
+        } else if fragment == UInt16(bigEndian: IPv4Header.Fragment.moreFragments) {
+            rest |= FlowWords.firstFragment | FlowWords.portsOfFirst(ip, start, ipProtocol, hasPorts: hasPorts)
         }
         self.rest = rest
+    }
+
+    /// Zero only for what is whole.
+    @inline(__always)
+    private static var fragmentBits: UInt16 {
+        UInt16(bigEndian: IPv4Header.Fragment.offsetMask | IPv4Header.Fragment.moreFragments)
+    }
+
+    /// Whether a packet is of this flow: said of whole packets with ports behind a header without options, which nearly
+    /// all are. Of others false says nothing.
+    @inline(__always)
+    func surelyHolds(_ ip: PacketBytes) -> Bool {
+        let octets = IPv4Header.minimumOctets &+ 4
+        guard ip.count >= octets else { return false }
+        let front = ip.prefix(octets)
+        // First, as it tells most that are of another.
+        guard front.word64(at: IPv4Header.Offset.source) == addresses else { return false }
+        let fragment = front.word16(at: IPv4Header.Offset.fragment) & FlowWords.fragmentBits
+        guard front.uint8(at: 0) == 0x45, fragment == 0 else { return false }
+        // As of a protocol with ports: the words of one without are others.
+        let rest =
+            UInt64(front.uint8(at: IPv4Header.Offset.ipProtocol)) << 32 | FlowWords.portsVisible
+            | UInt64(UInt32(littleEndian: front.word32(at: IPv4Header.minimumOctets)))
+        return rest == self.rest
+    }
+
+    @inline(never)
+    private static func portsOfFirst(_ ip: PacketBytes, _ start: Int, _ ipProtocol: UInt8, hasPorts: Bool) -> UInt64 {
+        if hasPorts && start &+ 4 <= ip.count {
+            return UInt64(UInt32(littleEndian: ip.word32(at: start))) | FlowWords.portsVisible
+        }
+        guard ipProtocol == IPProtocol.icmp && start &+ 2 <= ip.count else { return 0 }
+        return UInt64(UInt16(littleEndian: ip.word16(at: start))) | FlowWords.portsVisible
     }
 
     /// The same for the classifier.
@@ -228,5 +268,6 @@ struct PacketSlots: ~Copyable {
         return one.source == other.source && one.destination == other.destination
             && one.source_port == other.source_port && one.destination_port == other.destination_port
             && one.protocol == other.protocol && one.ports_visible == other.ports_visible
+            && one.fragment == other.fragment
     }
 }

@@ -1,4 +1,5 @@
 import CDPDK
+import Wire
 
 /// One direction of the SPD as a worker reads it.
 @safe
@@ -66,6 +67,14 @@ struct PolicyLookup: ~Copyable {
         count &+= 1
     }
 
+    /// Adds the packets from `first` to before `end`. Traps when there is no room for them.
+    @inline(__always)
+    mutating func append(from first: Int, to end: Int) {
+        let start = count
+        positions.number(from: start, to: start &+ end &- first, beginning: UInt32(truncatingIfNeeded: first))
+        count = start &+ end &- first
+    }
+
     /// The verdict on the packets of a run.
     @inline(__always)
     mutating func verdict(_ run: Int) -> PolicyResult { PolicyResult(rawValue: results[run]) }
@@ -74,13 +83,15 @@ struct PolicyLookup: ~Copyable {
     @inline(__always)
     mutating func start(_ run: Int) -> Int { Int(starts[run]) }
 
-    /// Asks about all that were added, and counts. What a tunnel of another worker covers is counted there.
+    /// Asks about all that were added, and counts. What a tunnel of another worker covers is counted there. Of a tunnel
+    /// with lanes the verdict names the entry of the lane that a run's flow has.
     @inline(__always)
     mutating func classify(
-        _ list: borrowing PacketSlots, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>, worker: Int?
+        _ list: borrowing PacketSlots, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>,
+        _ lanes: LaneView, worker: Int?
     ) {
         runs = list.count6 == 0 ? ask(list, policies) : askBoth(list, policies)
-        count(runs, policies, tunnels, worker: worker)
+        count(runs, list, policies, tunnels, lanes, worker: worker)
     }
 
     /// Asks about IPv4 packets; returns how many runs there are.
@@ -92,20 +103,28 @@ struct PolicyLookup: ~Copyable {
         let list = list.view, positions = self.positions.unownedView, count = self.count
         var index = 0
         while index < count {
-            let slot = Int(positions[index])
-            let flow = FlowWords(list[slot].ip)
-            if flow != last {
-                words[distinct] = flow.key
-                begin(distinct, index, total)
-                distinct &+= 1
-                last = flow
-            }
-            total &+= UInt64(truncatingIfNeeded: list[slot].ip.count)
+            let ip = list[Int(positions[index])].ip
+            // What is like the packet before it is seen without its words: 12 of 50 instructions less.
+            if !last.surelyHolds(ip) && begin(distinct, index, total, ip, &last) { distinct &+= 1 }
+            total &+= UInt64(truncatingIfNeeded: ip.count)
             index &+= 1
         }
         begin(distinct, count, total)
         unsafe PolicyLookup.classify(policies.v4, keys, results, distinct)
         return distinct
+    }
+
+    /// Begins a run with a packet of another flow than `last`, and only with such.
+    @inline(never)
+    private mutating func begin(
+        _ run: Int, _ index: Int, _ octets: UInt64, _ ip: PacketBytes, _ last: inout FlowWords
+    ) -> Bool {
+        let flow = FlowWords(ip)
+        guard flow != last else { return false }
+        words[run] = flow.key
+        begin(run, index, octets)
+        last = flow
+        return true
     }
 
     @inline(__always)
@@ -185,15 +204,20 @@ struct PolicyLookup: ~Copyable {
     /// Puts what results stand for in their place, and counts each run for its policy.
     @inline(__always)
     private mutating func count(
-        _ distinct: Int, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>, worker: Int?
+        _ distinct: Int, _ list: borrowing PacketSlots, _ policies: PolicyView, _ tunnels: FixedArrayView<TunnelEntry>,
+        _ lanes: LaneView, worker: Int?
     ) {
         var run = 0
         while run < distinct {
             let entry = policies.entries[Int(results[run])]
             results[run] = entry.result.rawValue
             // Whoever owns the tunnel's SAs asks again.
-            let isOthers =
+            var isOthers =
                 worker.map { entry.result.action == .protect && Int(tunnels[entry.result.tunnel].owner) != $0 } ?? false
+            // Not asked of a tunnel that is this worker's alone, as most are where it matters.
+            if isOthers, tunnels[entry.result.tunnel].owner == TunnelEntry.ownersOfLanes {
+                isOthers = chooseLane(run, of: entry.result.tunnel, list, tunnels, lanes) != worker
+            }
             if !isOthers {
                 policies.counters.add(
                     packets: UInt64(starts[run &+ 1] &- starts[run]), octets: octets[run &+ 1] &- octets[run],
@@ -201,5 +225,18 @@ struct PolicyLookup: ~Copyable {
             }
             run &+= 1
         }
+    }
+
+    /// Puts the lane in the place of its tunnel; returns the worker whose it is.
+    @inline(never)
+    private mutating func chooseLane(
+        _ run: Int, of tunnel: Int, _ list: borrowing PacketSlots, _ tunnels: FixedArrayView<TunnelEntry>,
+        _ lanes: LaneView
+    ) -> Int {
+        let slot = Int(positions[Int(starts[run])])
+        let hash = list[slot].isIPv6 ? FlowHash.of(list.key6(slot)) : FlowHash.of(FlowWords(list[slot].ip))
+        let entry = lanes.entry(of: tunnel, hash: hash)
+        results[run] = PolicyResult(.protect(tunnel: entry)).rawValue
+        return Int(tunnels[entry].owner)
     }
 }

@@ -6,10 +6,11 @@ import Wire
 public struct RingPort: Sendable {
     static let capacity = 1024
 
-    let rx: PacketRing
-    let tx: PacketRing
+    /// Both its ends, for who feeds and drains it.
+    public let queue: RingQueue
     /// The port as workers see it.
     public let port: StartedPort
+    var rx: PacketRing { queue.rx }
 
     /// A port named after `description`, with one queue each way. Its MAC address is 02:00:00:00:01:00 plus its index.
     ///
@@ -17,18 +18,40 @@ public struct RingPort: Sendable {
     public init(
         _ description: Topology.Port, index: Int, pool: PacketPool, name: String, isInline: Bool = false
     ) throws(DataPlaneError) {
-        rx = try PacketRing(name: "\(name)-rx-\(index)", capacity: RingPort.capacity, single: true)
-        tx = try PacketRing(name: "\(name)-tx-\(index)", capacity: RingPort.capacity, single: true)
+        let rx = try PacketRing(name: "\(name)-rx-\(index)", capacity: RingPort.capacity, single: true)
+        let tx = try PacketRing(name: "\(name)-tx-\(index)", capacity: RingPort.capacity, single: true)
         let number = unsafe cdpdk_port_from_rings("\(name)-\(index)", rx.pointer, tx.pointer)
         guard number >= 0 else { throw .noMemory(what: "port \(description.name)", error: number) }
         var port = try StartedPort(
             id: UInt16(number), description, workers: 1, pool: pool, mac: RingPort.mac(index: index))
         if isInline { port.engineAddress = IdleEngine.address }
         self.port = port
+        queue = RingQueue(rx: rx, tx: tx, port: port.id)
     }
 
     /// A locally administered address that is the same in every run.
     public static func mac(index: Int) -> MACAddress { MACAddress(rawValue: 0x0200_0000_0100 + UInt64(index)) }
+
+    /// Puts frames where the worker receives them; keeps those that find no place.
+    public func feed(_ frames: inout MbufList) -> Int { queue.feed(&frames) }
+
+    /// Takes what the worker sent, up to the list's capacity.
+    public func collect(into frames: inout MbufList) { queue.collect(into: &frames) }
+
+    /// Closes it. Its rings must be empty.
+    public func close() {
+        port.close()
+        queue.rx.destroy()
+        queue.tx.destroy()
+    }
+}
+
+/// What a worker receives from and sends to on a port without a device.
+public struct RingQueue: BitwiseCopyable, Sendable {
+    let rx: PacketRing
+    let tx: PacketRing
+    /// DPDK's number of the port.
+    public let port: UInt16
 
     /// Puts frames where the worker receives them; keeps those that find no place.
     public func feed(_ frames: inout MbufList) -> Int { frames.enqueue(rx) }
@@ -38,15 +61,20 @@ public struct RingPort: Sendable {
 
     /// Receives a burst and sends it at once, with no worker between: what a benchmark's feed itself costs.
     public func passThrough(_ frames: inout MbufList) {
-        frames.receive(port: port.id, queue: 0, limit: frames.capacity)
-        _ = frames.transmit(port: port.id, queue: 0)
+        frames.receive(port: port, queue: 0, limit: frames.capacity)
+        _ = frames.transmit(port: port, queue: 0)
     }
+}
 
-    /// Closes it. Its rings must be empty.
-    public func close() {
-        port.close()
-        rx.destroy()
-        tx.destroy()
+extension WorkerPlan {
+    /// Has the worker use ports without devices of its own in place of the group's, in the same order: their driver
+    /// counts what its queues do side by side in memory, which no NIC's driver makes workers wait for.
+    public mutating func use(_ ports: [RingPort]) {
+        precondition(ports.count == self.ports.count)
+        for (index, port) in ports.enumerated() {
+            self.ports[index].id = port.port.id
+            (self.ports[index].rxQueue, self.ports[index].txQueue) = (0, 0)
+        }
     }
 }
 

@@ -150,7 +150,10 @@ extension RoutePlan.Compiled {
     func makeFIB(name: String) throws(DataPlaneError) -> UnsafeMutableRawPointer {
         try check()
         let prefixes = prefixes(.v4)
-        guard let fib = unsafe cdpdk_fib_create(name, UInt32(prefixes.count + 256)) else {
+        let parted = Set(prefixes.lazy.filter { $0.prefix.length > 24 }.map { $0.prefix.address.v4Number >> 8 })
+        let fib = unsafe cdpdk_fib_create(
+            name, UInt32(prefixes.count + 256), UInt32(entries.count), UInt32(parted.count))
+        guard let fib = unsafe fib else {
             throw .noMemory(what: "the route table", error: cdpdk_errno())
         }
         for (prefix, entry) in prefixes {

@@ -14,6 +14,10 @@ public struct StartedPort: Sendable {
     public let mac: MACAddress
     /// Receive queues; workers beyond their number poll none of this port.
     public let rxQueues: Int
+    /// How received packets come to several workers.
+    public let spreading: PacketSpreading
+    /// The NUMA node of its device; nil where nobody knows.
+    public let node: Int?
     /// What the device can't do of what was asked; for the operator, not failures.
     public private(set) var notes: [String]
 
@@ -37,18 +41,20 @@ public struct StartedPort: Sendable {
     /// Finds the device of `port`, configures one transmit queue and, as far as the device has them, one receive queue
     /// for each worker, and starts it; with its IPsec engine if that is wanted and there is one, which is tested
     /// before.
+    ///
+    /// With `pools` each worker's queue has its own instead of `pool`.
     public init(
-        _ port: Topology.Port, workers: Int, pool: PacketPool, wantsEngine: Bool = false
+        _ port: Topology.Port, workers: Int, pool: PacketPool, pools: [PacketPool] = [], wantsEngine: Bool = false
     ) throws(DataPlaneError) {
         let number = unsafe cdpdk_port_by_name(Environment.Settings.portName(port.device))
         guard number >= 0 else { throw .noDevice(port: port.name, device: port.device) }
-        try self.init(id: UInt16(number), port, workers: workers, pool: pool, wantsEngine: wantsEngine)
+        try self.init(id: UInt16(number), port, workers: workers, pool: pool, pools: pools, wantsEngine: wantsEngine)
     }
 
     /// The same for a port whose number is known. `mac` is for a device that has no address of its own.
     init(
-        id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool, mac: MACAddress? = nil,
-        wantsEngine: Bool = false
+        id: UInt16, _ port: Topology.Port, workers: Int, pool: PacketPool, pools: [PacketPool] = [],
+        mac: MACAddress? = nil, wantsEngine: Bool = false
     ) throws(DataPlaneError) {
         var request = unsafe cdpdk_port_request()
         unsafe request.rx_queues = UInt16(workers)
@@ -56,7 +62,9 @@ public struct StartedPort: Sendable {
         unsafe request.mtu_octets = UInt16(port.mtuOctets)
         unsafe request.rx_descriptors = StartedPort.descriptors
         unsafe request.tx_descriptors = StartedPort.descriptors
-        unsafe request.pool = pool.pointer
+        var queues: [UnsafeMutableRawPointer?] = unsafe (0..<workers).map {
+            unsafe (pools.isEmpty ? pool : pools[$0]).pointer
+        }
         let engine = wantsEngine ? SecurityEngine(port: id) : nil
         if let engine {
             unsafe request.secure = true
@@ -69,7 +77,10 @@ public struct StartedPort: Sendable {
         self.engine = engine
         engineAddress = engine?.contextAddress ?? 0
         var state = unsafe cdpdk_port_state()
-        unsafe cdpdk_port_start(id, &request, &state)
+        unsafe queues.withUnsafeMutableBufferPointer { pools in
+            unsafe request.pools = UnsafePointer(pools.baseAddress)
+            unsafe cdpdk_port_start(id, &request, &state)
+        }
         let driver = unsafe withUnsafeBytes(of: &state.driver) { octets in
             unsafe String(decoding: octets.prefix { $0 != 0 }, as: UTF8.self)
         }
@@ -88,6 +99,10 @@ public struct StartedPort: Sendable {
         let own = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) }
         self.mac = mac ?? own ?? .broadcast
         rxQueues = unsafe Int(state.rx_queues)
+        spreading = unsafe PacketSpreading(
+            workers: workers, rxQueues: Int(state.rx_queues), hasRSS: state.rss, hasSPI: state.rss_spi)
+        let node = Int(rte_eth_dev_socket_id(id))
+        self.node = node < 0 ? nil : node
         notes = []
         if unsafe state.mtu_error != 0 {
             notes.append("\(driver) can't set an MTU of \(port.mtuOctets) octets; its own holds")
@@ -108,7 +123,11 @@ public struct StartedPort: Sendable {
         unsafe request.tx_queues = 1
         unsafe request.loopback = true
         var state = unsafe cdpdk_port_state()
-        unsafe cdpdk_port_start(id, &request, &state)
+        var queue: UnsafeMutableRawPointer? = unsafe pool.pointer
+        unsafe withUnsafePointer(to: &queue) { queue in
+            unsafe request.pools = unsafe queue
+            unsafe cdpdk_port_start(id, &request, &state)
+        }
         defer { _ = cdpdk_port_stop(id) }
         let own = unsafe withUnsafeBytes(of: &state.mac) { unsafe MACAddress(octets: Array($0)) }
         guard unsafe state.failed_step == nil, let own else { return EngineSelfTest(outbound: false, inbound: false) }

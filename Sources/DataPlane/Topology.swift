@@ -141,6 +141,9 @@ public struct Topology: Sendable {
             return offload
         }()
 
+        /// Whether a NIC's engine is to do one direction at least.
+        public var wantsNIC: Bool { [outbound, inbound].contains { $0 == .auto || $0 == .required } }
+
         /// Of one direction.
         public subscript(_ direction: Direction) -> OffloadChoice {
             get { direction == .outbound ? outbound : inbound }

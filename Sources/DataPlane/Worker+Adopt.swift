@@ -23,6 +23,7 @@ extension Worker {
         inboundPolicies = PolicyView(tables.policies.inbound, counters.inbound)
         routes = tables.routing.entries.unownedView
         tunnels = tables.tunnels.unownedView
+        lanes = tables.lanes.view
         selectors = tables.selectors.unownedView
         tunnels6 = tables.tunnels6.unownedView
         selectors6 = tables.selectors6.unownedView

@@ -112,12 +112,13 @@ extension Worker {
     @inline(never)
     mutating func takeAhead() {
         var taken = 0
+        var known = AdmittedPair()
         while taken < inside.capacity, ahead.count > 0, ahead[0].isReady {
             // It leaves the list first: what is found wanting on its way must not be held behind itself.
             let packet = ahead.removeFirst()
             taken += 1
             if packet.isAccepted {
-                if let refused = admit(packet.bytes, at: packet.offset, packet.frame) {
+                if let refused = admit(packet.bytes, at: packet.offset, packet.frame, &known) {
                     drop(packet.frame.mbuf, refused)
                 }
                 continue
@@ -129,7 +130,7 @@ extension Worker {
             inbound.finishOpened(now: now)
             let opened = inbound[0]
             if opened.movesPeer { tellPeerMoved(opened, packet.frame) }
-            if let refused = opened.failure ?? admit(opened.bytes, at: opened.offset, packet.frame) {
+            if let refused = opened.failure ?? admit(opened.bytes, at: opened.offset, packet.frame, &known) {
                 drop(packet.frame.mbuf, refused)
             }
             inbound.removeAll()

@@ -88,12 +88,12 @@ extension Worker {
     /// Gives a packet of the outbound burst, whole but for ciphertext and ICV, to its coprocessor.
     @inline(never)
     mutating func crossOutbound(_ number: Int) {
-        let mbuf = sending[number].mbuf, handle = handles[number]
+        let mbuf = sending[number].mbuf, handle = sending[number].handle
         mbuf.setPacket(offset: outbound[number].offset, length: outbound[number].length)
         guard let start = Worker.start(of: mbuf.bytes),
             cross(mbuf, handle, start: start, tag: sending[number].nextHop, isOutbound: true)
         else { return drop(mbuf, .cryptoError) }
-        outbound[number].reference.with { $0.fallbacks.countOffloaded() }
+        outbound[number].reference.with { $0.fallbacks.countOffloaded(1) }
     }
 
     /// Where ESP begins in a packet of our own making.
@@ -117,7 +117,7 @@ extension Worker {
             association.with({ $0.window.check(UInt64(esp.sequenceNumber)) == nil })
         else { return .software }
         if cross(mbuf, handle, start: start, tag: UInt32(truncatingIfNeeded: port), isOutbound: false) {
-            association.with { $0.fallbacks.countOffloaded() }
+            association.with { $0.fallbacks.countOffloaded(1) }
         } else {
             drop(mbuf, .cryptoError)
         }

@@ -68,7 +68,7 @@ extension Worker {
         }
         guard isDestination else { return drop(mbuf, .unknownSPI) }
         let owner = association.with { Int($0.owner) }
-        guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
+        guard owner == index else { return leave(mbuf, to: owner) }
         let sourceDiffers = association.with { !$0.isPeer(source, port: sourcePort) }
         received[inbound.count] = ReceivedESP(
             mbuf: mbuf, outer: UInt32(truncatingIfNeeded: mbuf.offset), spi: slot.spi, tunnel: slot.tunnel,

@@ -27,7 +27,7 @@ extension Worker {
         }
         guard isDestination else { return refuse(mbuf, header, upper, port) }
         guard isSource else { return drop(mbuf, .tunnelAddressMismatch) }
-        guard owner == index else { return hand(mbuf, to: rings[owner].outside) }
+        guard owner == index else { return leave(mbuf, to: owner) }
         let verdict = hasDevices ? judge(mbuf, slot, association, start: upper.offset, port) : .software
         guard verdict != .refused else { return }
         received[inbound.count] = ReceivedESP(

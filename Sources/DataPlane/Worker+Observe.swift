@@ -42,6 +42,7 @@ extension Worker {
     /// As `finishPass`, with the clear text of what was opened.
     @inline(never)
     mutating func finishObserved() {
+        if leavingCount > 0 { sendLeaving() }
         if inbound.count > 0 { openInbound() }
         if outside.count > 0 { admitOutside() }
         showOpened()

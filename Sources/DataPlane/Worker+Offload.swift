@@ -20,19 +20,23 @@ enum DeviceVerdict {
 }
 
 extension Worker {
-    /// How the NIC knows the SA of a packet that is about to be protected; 0: software does it. Why so is counted.
+    /// How the NIC knows the SA of packets that are about to be protected, whatever they are; 0: each is to be asked
+    /// about.
     ///
     /// The engine does plain headers only (docs/IXGBE-MODEL.md has where that is from).
     @inline(__always)
+    mutating func deviceHandle(_ tunnel: TunnelEntry, _ association: OutboundAssociationReference) -> UInt64 {
+        let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
+        let isPlain = handle != 0 && !tunnel.flags.contains(.isTransport)
+        return isPlain && mayGoInline(Int(handle >> 48) &- 1, Int(tunnel.nextHop)) ? handle : 0
+    }
+
+    /// The same for one packet; 0: software does it. Why so is counted.
     mutating func deviceHandle(
         _ slot: PacketSlot, _ tunnel: TunnelEntry, _ association: OutboundAssociationReference
     ) -> UInt64 {
-        let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
-        let hop = Int(tunnel.nextHop)
-        guard handle != 0, mayGoInline(Int(handle >> 48) &- 1, hop), !tunnel.flags.contains(.isTransport) else {
-            return handleUnlessHindered(slot, tunnel, association, handle)
-        }
-        return handle
+        let handle = deviceHandle(tunnel, association)
+        return handle != 0 ? handle : handleUnlessHindered(slot, tunnel, association)
     }
 
     @inline(__always)
@@ -43,9 +47,10 @@ extension Worker {
 
     /// What is not the common case: transport mode, or something in the way.
     @inline(never)
-    private mutating func handleUnlessHindered(
-        _ slot: PacketSlot, _ tunnel: TunnelEntry, _ association: OutboundAssociationReference, _ handle: UInt64
+    mutating func handleUnlessHindered(
+        _ slot: PacketSlot, _ tunnel: TunnelEntry, _ association: OutboundAssociationReference
     ) -> UInt64 {
+        let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
         guard handle != 0 else {
             association.with { $0.fallbacks.countStanding() }
             return 0
@@ -79,19 +84,66 @@ extension Worker {
             nextHeader)
     }
 
-    /// Tells the driver which SA a packet is for, and gives it to its port; or gives it to a coprocessor.
+    /// Tells the driver which SA the packets from `first` on are for that follow each other under one, and gives them
+    /// to their port: what is the same for all of them is asked once. Returns where the next one is. `way` is as for
+    /// `transmit`.
     @inline(never)
-    mutating func transmitInline(_ number: Int) {
-        let mbuf = sending[number].mbuf, handle = handles[number]
+    mutating func transmitInline(from first: Int, _ way: inout Way) -> Int {
+        let sending = self.sending.unownedView
+        let handle = sending[first].handle, hop = sending[first].nextHop
+        if way.neighbor != Int(hop) || way.changes != neighbors.changes { way = self.way(to: Int(hop)) }
+        let port = way.port, headerFirst = way.headerFirst, headerLast = way.headerLast
+        let isOpen = way.isOpen && ports[port].sendsInline && Int(handle >> 48) == port &+ 1
+        let mark = EngineMark(engine: ports[port].engine, handle: handle, isIPv6: way.isIPv6)
+        guard isOpen else {
+            transmitInline(first)
+            return first &+ 1
+        }
+        let room = queues[port].room
+        let end = min(outbound.count, first &+ room.count)
+        var index = first, octets = 0
+        while index < end, sending[index].handle == handle, sending[index].nextHop == hop,
+            outbound[index].failure == nil, outbound[index].offset >= EthernetHeader.octets
+        {
+            let mbuf = sending[index].mbuf
+            let frame = mbuf.setFrame(around: outbound[index].length, at: outbound[index].offset)
+            frame.store(headerFirst, at: 0)
+            frame.store(headerLast, at: 6)
+            room.put(mbuf, at: index &- first)
+            octets &+= outbound[index].length &+ EthernetHeader.octets
+            index &+= 1
+        }
+        // All at once: a call for each packet was 25 instructions of its own, most of them to keep registers over it.
+        // Only what the driver took is in the queue then, so that nothing else can leave in clear.
+        let taken = mark.put(on: room, index &- first)
+        guard taken > 0 else {
+            transmitInline(first)
+            return first &+ 1
+        }
+        while index > first &+ taken {
+            index &-= 1
+            octets &-= outbound[index].length &+ EthernetHeader.octets
+        }
+        queues[port].extend(by: taken)
+        queues.octets[port] &+= octets
+        outbound[first].reference.with { $0.fallbacks.countOffloaded(taken) }
+        return index
+    }
+
+    /// The same for a packet that has to wait, is tagged, has lost its way or is refused by the driver; or gives it to
+    /// a coprocessor.
+    @inline(never)
+    private mutating func transmitInline(_ number: Int) {
+        let mbuf = sending[number].mbuf, handle = sending[number].handle
         if CoprocessorHandle.isOne(handle) { return crossOutbound(number) }
         let port = Int(handle >> 48) &- 1, hop = Int(sending[number].nextHop)
         mbuf.setPacket(offset: outbound[number].offset, length: outbound[number].length)
         let isIPv6 = mbuf.bytes.uint8(at: 0) >> 4 == 6
         // Looked at again: nothing may come between, and if something did, clear text would leave or wait elsewhere.
         guard Int(neighbors.entries[hop].port) == port, neighbors.entries[hop].isUsable, ports[port].sendsInline,
-            mbuf.mark(engine: ports[port].engine, handle: handle, isIPv6: isIPv6)
+            EngineMark(engine: ports[port].engine, handle: handle, isIPv6: isIPv6).put(on: mbuf)
         else { return drop(mbuf, .offloadFailed) }
-        outbound[number].reference.with { $0.fallbacks.countOffloaded() }
+        outbound[number].reference.with { $0.fallbacks.countOffloaded(1) }
         transmit(mbuf, neighbor: hop)
     }
 
@@ -99,8 +151,21 @@ extension Worker {
     ///
     /// Its word counts only where the SA is known to be in this very port. What it calls wrong is looked at by
     /// software: anyone can send such packets, and an engine that errs must not lose any.
-    @inline(never)
+    @inline(__always)
     mutating func judge(
+        _ mbuf: Mbuf, _ slot: SADSlot, _ association: InboundAssociationReference, start: Int, _ port: Int
+    ) -> DeviceVerdict {
+        let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
+        guard mbuf.isOpened, Int(handle >> 48) == port &+ 1, ports[port].engine != 0 else {
+            return judgeOther(mbuf, slot, association, start: start, port)
+        }
+        association.with { $0.fallbacks.countOffloaded(1) }
+        return .opened
+    }
+
+    /// The same for one that the port's NIC has not opened, or should not have.
+    @inline(never)
+    private mutating func judgeOther(
         _ mbuf: Mbuf, _ slot: SADSlot, _ association: InboundAssociationReference, start: Int, _ port: Int
     ) -> DeviceVerdict {
         let handle = association.with { $0.deviceHandle.load(ordering: .acquiring) }
@@ -109,14 +174,9 @@ extension Worker {
                 ? crossInbound(mbuf, association, handle, start: start, port) : .software
         }
         let place = Int(handle >> 48)
-        let isHere = place == port &+ 1
-        if mbuf.isOpened {
-            guard isHere else {
-                drop(mbuf, .offloadFailed)
-                return .refused
-            }
-            association.with { $0.fallbacks.countOffloaded() }
-            return .opened
+        guard !mbuf.isOpened else {
+            drop(mbuf, .offloadFailed)
+            return .refused
         }
         if mbuf.hasFailed {
             deviceFailures &+= 1
@@ -125,7 +185,7 @@ extension Worker {
         if CoprocessorHandle.isOne(handle) { return crossInbound(mbuf, association, handle, start: start, port) }
         guard tunnels[Int(slot.tunnel)].flags.contains(.offloadsInbound) else { return .software }
         association.with { association in
-            if isHere {
+            if place == port &+ 1 {
                 association.fallbacks.count(mbuf.hasFailed ? .deviceFailed : .notProcessed)
             } else if place == 0 {
                 association.fallbacks.countStanding()
@@ -208,14 +268,36 @@ extension Mbuf {
     /// Whether a device is to encrypt it when it is sent: until then its payload is clear.
     @inline(__always)
     public var wantsEncryption: Bool { unsafe cdpdk_mbuf_wants_encryption(pointer) }
+}
 
-    /// Makes the engine at this address encrypt it; it holds an IP packet, ESP whole but for ciphertext and ICV.
+/// What tells a driver that its engine is to encrypt a packet under an SA.
+@safe
+struct EngineMark: BitwiseCopyable {
+    private let engine: UnsafeMutableRawPointer?
+    private let session: UnsafeMutableRawPointer?
+    private let words: cdpdk_mark
+
+    /// Of the engine at this address and the SA that it knows by `handle`.
+    init(engine: UInt, handle: UInt64, isIPv6: Bool) {
+        unsafe self.engine = UnsafeMutableRawPointer(bitPattern: engine)
+        unsafe session = UnsafeMutableRawPointer(bitPattern: UInt(handle & 0xffff_ffff_ffff))
+        words = cdpdk_mark_make(UInt16(isIPv6 ? IPv6Header.octets : IPv4Header.minimumOctets), isIPv6)
+    }
+
+    /// Makes the engine encrypt the packet, which is ESP whole but for ciphertext and ICV; false when the driver
+    /// refuses.
     @inline(__always)
-    func mark(engine: UInt, handle: UInt64, isIPv6: Bool) -> Bool {
-        guard let context = unsafe UnsafeMutableRawPointer(bitPattern: engine),
-            let session = unsafe UnsafeMutableRawPointer(bitPattern: UInt(handle & 0xffff_ffff_ffff))
-        else { return false }
-        let header = isIPv6 ? UInt16(IPv6Header.octets) : UInt16(IPv4Header.minimumOctets)
-        return unsafe cdpdk_session_mark(context, session, pointer, header, isIPv6) == 0
+    func put(on mbuf: Mbuf) -> Bool {
+        unsafe engine != nil && session != nil && cdpdk_session_mark(engine, session, mbuf.pointer, words) == 0
+    }
+
+    /// The same for the first `count` of those that are about to be queued; returns how many of them the driver took,
+    /// from the first on.
+    @inline(__always)
+    func put(on room: MbufRoom, _ count: Int) -> Int {
+        guard unsafe engine != nil && session != nil else { return 0 }
+        return unsafe Int(
+            cdpdk_session_mark_all(
+                engine, session, room.unsafeStart(count), UInt32(truncatingIfNeeded: count), words))
     }
 }

@@ -51,7 +51,8 @@ extension Worker {
     }
 
     private mutating func receiveTagged(_ mbuf: Mbuf, _ ethernet: EthernetHeader, _ port: Int) {
-        guard let ip = acceptIPv4(mbuf, ethernet, port) else { return }
+        var accepted = AcceptedFront()
+        guard let ip = acceptIPv4(mbuf, ethernet, port, &accepted) else { return }
         if ports[port].isProtected {
             inside.append(PacketSlot(mbuf: mbuf, ip: ip, ingress: UInt16(truncatingIfNeeded: port)))
         } else {

@@ -138,6 +138,7 @@ extension Worker {
 
     /// As `finishPass`, with notes.
     private mutating func finishTraced() {
+        if leavingCount > 0 { sendLeaving() }
         if inbound.count > 0 {
             noteAssociation()
             decryptInbound()
@@ -190,13 +191,14 @@ extension Worker {
         let crossed = policies.count > 0 ? policies.verdict(0) : nil
         var hop = route.gateway
         if let crossed, crossed.action == .protect { hop = tunnels[crossed.tunnel].nextHop }
+        let tunnel = crossed.map { $0.action == .protect ? lanes.tunnel(of: $0.tunnel) : 0 } ?? 0
         let bits = hop == RouteEntry.onLink ? 0 : neighbors.entries[Int(hop)].bits
         note {
             ($0.routeKind, $0.routePort) = (route.kind.rawValue + 1, route.port)
             $0.nextHopBits = bits
             guard let crossed else { return }
             $0.verdict = UInt8(truncatingIfNeeded: (crossed.action?.rawValue ?? 0) + 1)
-            if crossed.action == .protect { $0.outboundTunnel = UInt32(crossed.tunnel) }
+            if crossed.action == .protect { $0.outboundTunnel = UInt32(tunnel) }
         }
     }
 

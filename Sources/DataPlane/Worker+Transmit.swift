@@ -53,6 +53,10 @@ struct Way: BitwiseCopyable {
     @inline(__always)
     init() { (neighbor, changes, headerFirst, headerLast, port, isOpen) = (-1, 0, 0, 0, 0, false) }
 
+    /// Whether IPv6 packets go there.
+    @inline(__always)
+    var isIPv6: Bool { UInt16(truncatingIfNeeded: headerLast) == EtherType.ipv6 }
+
     init(_ entry: Neighbor, at index: Int, changes: UInt64, isOpen: Bool) {
         neighbor = index
         self.changes = changes
@@ -84,7 +88,7 @@ extension Worker {
     }
 
     @inline(never)
-    private mutating func way(to index: Int) -> Way {
+    mutating func way(to index: Int) -> Way {
         let neighbor = neighbors.entries[index]
         if neighbor.isUsable { neighbors.entries[index].usedAt = now }
         return Way(

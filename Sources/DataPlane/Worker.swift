@@ -124,6 +124,7 @@ public struct Worker: ~Copyable {
     var inboundPolicies: PolicyView
     var routes: FixedArrayView<RouteEntry>
     var tunnels: FixedArrayView<TunnelEntry>
+    var lanes: LaneView
     var selectors: FixedArrayView<AddressBlock>
     var tunnels6: FixedArrayView<TunnelEntry6>
     var selectors6: FixedArrayView<AddressBlock6>
@@ -148,6 +149,10 @@ public struct Worker: ~Copyable {
     /// Of the packets in `inbound`.
     let received: FixedArray<ReceivedESP>
     var frames: MbufList
+    /// Packets that go to another worker now, and those from outside that do at the end of the pass.
+    var handed: MbufList
+    let leaving: FixedArray<LeavingPacket>
+    var leavingCount = 0
     var inside: PacketSlots
     var outside: PacketSlots
     var originated: PacketSlots
@@ -163,13 +168,13 @@ public struct Worker: ~Copyable {
     // Scratch of the lookup passes.
     let addresses: FixedArray<UInt32>
     let hops: FixedArray<UInt64>
+    /// Where packets with each of `addresses` begin.
+    let starts: FixedArray<UInt32>
     let addresses6: FixedArray<WireAddress6>
     let hops6: FixedArray<UInt64>
     let places6: FixedArray<UInt32>
     /// Of the packets in `outbound`.
     let sending: FixedArray<SendingESP>
-    /// Of those that a NIC encrypts: how it knows their SAs.
-    let handles: FixedArray<UInt64>
     /// Packets in `inbound` that a NIC called wrong.
     var deviceFailures = 0
     let coprocessors: FixedArray<CoprocessorLane>
@@ -242,6 +247,7 @@ public struct Worker: ~Copyable {
         inboundPolicies = PolicyView(tables.policies.inbound, counters.inbound)
         routes = tables.routing.entries.unownedView
         tunnels = tables.tunnels.unownedView
+        lanes = tables.lanes.view
         selectors = tables.selectors.unownedView
         tunnels6 = tables.tunnels6.unownedView
         selectors6 = tables.selectors6.unownedView
@@ -270,6 +276,8 @@ public struct Worker: ~Copyable {
         inbound = InboundBurst(
             capacity: capacity, attention: plan.attention, ticksPerSecond: plan.ticksPerSecond)
         frames = MbufList(capacity: Worker.burst)
+        handed = MbufList(capacity: capacity)
+        leaving = FixedArray(unfilled: capacity)
         inside = PacketSlots(capacity: capacity)
         outside = PacketSlots(capacity: capacity)
         originated = PacketSlots(capacity: capacity)
@@ -282,11 +290,11 @@ public struct Worker: ~Copyable {
         received = FixedArray(unfilled: capacity)
         addresses = FixedArray(repeating: 0, count: capacity)
         hops = FixedArray(repeating: 0, count: capacity)
+        starts = FixedArray(repeating: 0, count: capacity)
         addresses6 = FixedArray(unfilled: capacity)
         hops6 = FixedArray(repeating: 0, count: capacity)
         places6 = FixedArray(repeating: 0, count: capacity)
         sending = FixedArray(unfilled: capacity)
-        handles = FixedArray(repeating: 0, count: capacity)
         coprocessors = FixedArray(Worker.lanes(plan))
         pieces = MbufList(capacity: Worker.pieceLimit)
         fragments = FragmentTable(
@@ -362,6 +370,7 @@ public struct Worker: ~Copyable {
     /// What both sides share once a burst is sorted: open, admit, forward, and then the same for what that made.
     @inline(__always)
     mutating func finishPass() {
+        if leavingCount > 0 { sendLeaving() }
         if inbound.count > 0 { openInbound() }
         if outside.count > 0 { admitOutside() }
         if inside.count > 0 { forwardInside() }

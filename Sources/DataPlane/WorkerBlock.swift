@@ -21,6 +21,8 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
         case busyTicks
         /// A bit for each coprocessor that does nothing any more.
         case stuck
+        /// Packets passed to the workers that own their SAs, and taken from workers that do not.
+        case handedOver, takenOver
     }
     /// Counters of each port.
     enum PortCounter: Int, CaseIterable {
@@ -54,9 +56,10 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
         unsafe counters[index].store(value &+ amount, ordering: .relaxed)
     }
 
+    // Acquiring, so that counters are read in the order in which a reader asks for them; on x86 it is a plain load.
     private func load(_ index: Int) -> UInt64 {
         precondition(index < count)
-        return unsafe counters[index].load(ordering: .relaxed)
+        return unsafe counters[index].load(ordering: .acquiring)
     }
 
     @inline(__always)
@@ -111,16 +114,20 @@ public struct WorkerBlock: BitwiseCopyable, @unchecked Sendable {
     @inline(__always)
     var mustStop: Bool { unsafe counters[Counter.stop.rawValue].load(ordering: .relaxed) != 0 }
 
-    /// Adds this worker's counters to a sum.
-    func accumulate(into counts: inout PacketCounts) {
-        counts.received += load(Counter.received.rawValue)
-        counts.originated += load(Counter.originated.rawValue)
+    /// Adds where this worker's packets ended to a sum.
+    func accumulateEnds(into counts: inout PacketCounts) {
         counts.transmitted += load(Counter.transmitted.rawValue)
         counts.consumed += load(Counter.consumed.rawValue)
         counts.inFlight += load(Counter.inFlight.rawValue)
         for reason in DropReason.allCases {
             counts.drops[reason, default: 0] += load(WorkerBlock.dropStart + Int(reason.rawValue))
         }
+    }
+
+    /// Adds where its packets began to a sum.
+    func accumulateBeginnings(into counts: inout PacketCounts) {
+        counts.received += load(Counter.received.rawValue)
+        counts.originated += load(Counter.originated.rawValue)
         for port in counts.ports.indices {
             let first = WorkerBlock.portStart + port * PortCounter.allCases.count
             counts.ports[port].rxPackets += load(first + PortCounter.rxPackets.rawValue)
@@ -156,4 +163,12 @@ public struct PacketCounts: Sendable, Equatable {
 
     /// Whether every packet is accounted for: what came in or was made went out, was consumed, dropped, or is held.
     public var isConserved: Bool { received + originated == transmitted + consumed + dropped + inFlight }
+
+    /// Of workers that run: what has begun and not ended yet is in their hands, and so in flight.
+    var ofRunning: PacketCounts {
+        var counts = self
+        let begun = received + originated, ended = transmitted + consumed + dropped
+        counts.inFlight = begun > ended ? begun - ended : 0
+        return counts
+    }
 }

@@ -14,8 +14,8 @@ public final class WorkerGroup: Sendable {
     public let arena: AssociationArena
     /// What workers know of neighbours.
     public let census: NeighborCensus
-    /// Where packets live.
-    public let pool: PacketPool
+    /// Where each worker's own packets come from.
+    private let pools: [PacketPool]
     private let cell: TableCell
     private let blocks: [WorkerBlock]
     private let rings: [HandoffRings]
@@ -29,22 +29,24 @@ public final class WorkerGroup: Sendable {
     private let idle: WorkerIdle
 
     /// Prepares `workers` workers over ports that run, and coprocessors with a lane for each of them. `name` must be
-    /// unique in the process.
+    /// unique in the process. `nodes` says where rings lie; with `pools` each worker has its own instead of `pool`.
     public init(
         _ tables: ForwardingTables, arena: AssociationArena, ports: [StartedPort], pool: PacketPool, workers: Int,
         ticksPerSecond: UInt64, mode: WorkerMode, idle: WorkerIdle = .poll, name: String,
-        coprocessors: [Coprocessor] = []
+        coprocessors: [Coprocessor] = [], pools: [PacketPool] = [], nodes: NodePlan? = nil
     ) throws(DataPlaneError) {
-        precondition(coprocessors.count <= Coprocessor.limit)
+        precondition(coprocessors.count <= Coprocessor.limit && (pools.isEmpty || pools.count == workers))
         self.arena = arena
         self.coprocessors = coprocessors
         self.ports = ports
-        self.pool = pool
+        self.pools = pools.isEmpty ? Array(repeating: pool, count: workers) : pools
         self.ticksPerSecond = ticksPerSecond
         self.mode = mode
         self.idle = idle
         var rings: [HandoffRings] = []
-        for worker in 0..<workers { rings.append(try HandoffRings(worker: worker, name: name)) }
+        for worker in 0..<workers {
+            rings.append(try HandoffRings(worker: worker, name: name, node: nodes?.workers[worker]))
+        }
         self.rings = rings
         blocks = (0..<workers).map { _ in WorkerBlock(ports: ports.count) }
         tables.policies.prepare(workers: workers)
@@ -116,6 +118,12 @@ public final class WorkerGroup: Sendable {
     /// Packets that each worker has received.
     public var receivedPackets: [UInt64] { blocks.map { $0.get(.received) } }
 
+    /// Packets that each worker has passed to others because they own what the packets need.
+    public var handedOver: [UInt64] { blocks.map { $0.get(.handedOver) } }
+
+    /// Packets that each worker has taken from others for the same reason.
+    public var takenOver: [UInt64] { blocks.map { $0.get(.takenOver) } }
+
     /// The clock of observations, in ticks, and how many make a second.
     public var clock: (ticks: UInt64, perSecond: UInt64) { (rte_rdtsc(), ticksPerSecond) }
 
@@ -139,7 +147,7 @@ public final class WorkerGroup: Sendable {
                 WorkerPlan.Port(
                     id: port.id, mac: port.mac, rxQueue: index < port.rxQueues ? UInt16(index) : nil,
                     txQueue: UInt16(index), engine: port.engineAddress)
-            }, pool: pool, block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
+            }, pool: pools[index], block: blocks[index], rings: rings, ticksPerSecond: ticksPerSecond, mode: mode)
         plan.idle = idle
         return plan
     }
@@ -193,13 +201,19 @@ public final class WorkerGroup: Sendable {
         }
     }
 
-    /// Where all packets went so far. Live, a packet may be between two counters.
+    /// Where all packets went, once the workers stand still: each is counted where it began and where it ended or
+    /// waits. While they run a packet may be between two counters; `runningCounts` is for then.
     public var counts: PacketCounts {
         var counts = PacketCounts(ports: ports.count)
-        for block in blocks { block.accumulate(into: &counts) }
+        // Ends before beginnings: of a packet whose end is seen, the beginning is.
+        for block in blocks { block.accumulateEnds(into: &counts) }
+        for block in blocks { block.accumulateBeginnings(into: &counts) }
         for ring in rings { counts.inFlight += UInt64(ring.count) }
         return counts
     }
+
+    /// Where all packets went so far, of workers that run; its sums add up.
+    public var runningCounts: PacketCounts { counts.ofRunning }
 }
 
 private final class PlanBox: Sendable {

@@ -14,12 +14,15 @@ public struct HandoffRings: BitwiseCopyable, Sendable {
     /// What links say of neighbours, frames of ARP and of neighbour discovery, on its way round all workers.
     let discovery: PacketRing
 
-    /// Rings for the worker with this index.
-    public init(worker: Int, name: String) throws(DataPlaneError) {
-        inside = try PacketRing(name: "\(name)-inside-\(worker)", capacity: HandoffRings.capacity, single: false)
-        outside = try PacketRing(name: "\(name)-outside-\(worker)", capacity: HandoffRings.capacity, single: false)
-        discovery = try PacketRing(
-            name: "\(name)-discovery-\(worker)", capacity: HandoffRings.capacity, single: false)
+    /// Rings for the worker with this index, on its NUMA node.
+    public init(worker: Int, name: String, node: Int? = nil) throws(DataPlaneError) {
+        func ring(_ what: String) throws(DataPlaneError) -> PacketRing {
+            try PacketRing(
+                name: "\(name)-\(what)-\(worker)", capacity: HandoffRings.capacity, single: false, node: node)
+        }
+        inside = try ring("inside")
+        outside = try ring("outside")
+        discovery = try ring("discovery")
     }
 
     /// Packets in all three.

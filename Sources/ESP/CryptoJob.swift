@@ -1,3 +1,4 @@
+import CIPsecMB
 import IPsec
 import Wire
 
@@ -14,7 +15,7 @@ import Wire
 ///     AH                nothing    associatedData: the packet, what changes on its way as zeros; with ESN trailingData
 @safe
 struct CryptoJob {
-    // First line: all that a plain job has.
+    // First line: all that a plain job has. As `cipsecmb_esp` begins.
 
     /// The ICV the packet should have. Inbound; what lies behind its first `icvOctets` octets means nothing.
     var computedICV: (UInt64, UInt64)
@@ -199,6 +200,21 @@ struct CryptoJobs: ~Copyable {
         unsafe (storage + count).pointee.setPlain(
             key: key, esp: esp, nonce: nonce, transform: transform, packet: packet)
         count &+= 1
+    }
+
+    /// How many jobs from `index` on, each after the other, are plain.
+    @inline(__always)
+    func plainJobs(from index: Int) -> Int {
+        var end = index
+        while unsafe end < count && storage[end].isPlain { end &+= 1 }
+        return end &- index
+    }
+
+    /// Plain jobs from `index` on, as `CIPsecMB` takes packets in one piece: the first members lie as there.
+    @inline(__always)
+    func unsafeWholePackets(at index: Int) -> UnsafeMutablePointer<cipsecmb_esp> {
+        precondition(index >= 0 && index < count)
+        return unsafe UnsafeMutableRawPointer(storage + index).assumingMemoryBound(to: cipsecmb_esp.self)
     }
 
     @inline(__always)

@@ -20,18 +20,19 @@ public struct FallbackCounters: ~Copyable {
 
     deinit { unsafe words.deallocate() }
 
-    private func increment(_ word: Int) {
-        unsafe words[word].store(words[word].load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    private func add(_ packets: Int, _ word: Int) {
+        let sum = unsafe words[word].load(ordering: .relaxed) &+ UInt64(truncatingIfNeeded: packets)
+        unsafe words[word].store(sum, ordering: .relaxed)
     }
 
     /// Counts a packet that software worked on though a device was wanted.
-    public func count(_ reason: FallbackReason) { increment(Int(reason.rawValue)) }
+    public func count(_ reason: FallbackReason) { add(1, Int(reason.rawValue)) }
 
     /// Counts one of an SA that no device has.
     public func countStanding() { count(reason) }
 
-    /// Counts a packet that a device worked on.
-    public func countOffloaded() { increment(FallbackCounters.offloadedWord) }
+    /// Counts packets that a device worked on.
+    public func countOffloaded(_ packets: Int) { add(packets, FallbackCounters.offloadedWord) }
 
     /// Packets that a device worked on.
     public var offloaded: UInt64 { unsafe words[FallbackCounters.offloadedWord].load(ordering: .relaxed) }

@@ -18,34 +18,36 @@ public struct InboundPacket {
     /// The packet from its outer header on, before `finish` and when it failed; after it, the inner packet in tunnel
     /// mode, padding for traffic flow confidentiality included, and in transport mode the packet as it was before it
     /// was protected.
-    public internal(set) var bytes: PacketBytes
+    public var bytes: PacketBytes
     @usableFromInline let association: UnsafeMutablePointer<InboundSecurityAssociation>
     /// The caller's own, untouched.
     public let tag: Int
     /// Where ESP or AH begins before `finish` and when the packet failed, where `bytes` begins after it; counted from
     /// the first octet of the outer header.
-    public internal(set) var offset: Int
+    public var offset: Int
     /// Its sequence number, all 64 bits; 0 before it was looked at.
-    public internal(set) var number: UInt64 = 0
+    public var number: UInt64 = 0
     /// What the caller said: whether it comes from elsewhere than its SA's peer, who may move.
     public let sourceDiffers: Bool
     /// What the caller said: whether a device has verified and decrypted it.
-    public internal(set) var isOpened = false
+    public var isOpened = false
     /// What `bytes` is, after `finish`.
-    public internal(set) var family = IPFamily.v4
+    public var family = IPFamily.v4
     /// Whether its number was above all accepted before.
-    public internal(set) var advancesWindow = false
+    public var advancesWindow = false
     /// Whether it was authentic and came from another address or port of a peer behind NAT, to which its SA has moved;
     /// also where it then failed.
-    public internal(set) var movesPeer = false
+    public var movesPeer = false
     /// Whether it is to be tried under another high half of its number.
-    var isCandidate = false
+    @usableFromInline var isCandidate = false
     /// Nil as long as the packet is fine. The bytes of one that failed mean nothing, unless it is `.ahead`.
-    public internal(set) var failure: DropReason?
+    public var failure: DropReason?
 
     /// The SA that opened it.
     public var reference: InboundAssociationReference { unsafe AssociationReference(pointer: association) }
 
+    @inlinable
+    @inline(__always)
     init(
         packet: PacketBytes, start: Int, association: UnsafeMutablePointer<InboundSecurityAssociation>,
         sourceDiffers: Bool, tag: Int
@@ -66,7 +68,9 @@ public struct InboundBurst: ~Copyable {
     /// Most packets it holds.
     public let capacity: Int
     /// Packets appended since `removeAll`.
-    public private(set) var count = 0
+    @inlinable
+    public var count: Int { appended }
+    @usableFromInline var appended = 0
     var jobs: CryptoJobs
     let attention: AttentionMap.View
     /// Headers with fields that count as zero for an AH's ICV, as they came.
@@ -93,7 +97,7 @@ public struct InboundBurst: ~Copyable {
 
     /// Empties it.
     public mutating func removeAll() {
-        count = 0
+        appended = 0
         candidates = 0
         opened = 0
         jobs.removeAll()
@@ -102,15 +106,18 @@ public struct InboundBurst: ~Copyable {
     /// Adds a packet whose ESP header or AH, that of `association`, begins at `start`. `packet` is the IP packet from
     /// its outer header on and nothing behind it; it stays valid until the burst is emptied. `sourceDiffers` says that
     /// an SA with NAT traversal has its peer at another address or port: then the packet is taken only if it shows that
-    /// the peer has moved. Traps when the burst is full, or `start` is not in the packet.
+    /// the peer has moved. Traps when the burst is full, or `start` is not in the packet. Into the
+    /// caller's loop, as for an outbound burst.
+    @inlinable
+    @inline(__always)
     public mutating func append(
         packet: PacketBytes, start: Int, association: InboundAssociationReference, tag: Int, sourceDiffers: Bool = false
     ) {
-        precondition(count < capacity && start >= 0 && start <= packet.count)
-        unsafe (packets + count).initialize(
+        precondition(appended < capacity && start >= 0 && start <= packet.count)
+        unsafe (packets + appended).initialize(
             to: InboundPacket(
                 packet: packet, start: start, association: association.pointer, sourceDiffers: sourceDiffers, tag: tag))
-        count &+= 1
+        appended &+= 1
     }
 
     /// Says that a device has verified and decrypted the packet that was appended last, under its SA's key: only what

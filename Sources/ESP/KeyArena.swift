@@ -4,10 +4,10 @@ import IPsec
 /// Keys as their transforms need them (AES: round keys and powers of H, about 1 KB each), out of core dumps and wiped
 /// one by one when they go.
 ///
-/// They lie one behind the other, 64 to a slab. Any thread may expand and let go; SAs hold the addresses.
+/// They lie one behind the other, in slabs of 64 and more. Any thread may expand and let go; SAs hold the addresses.
 public final class KeyArena: Sendable {
     private let library: CryptoLibrary
-    private let slabs = SecretSlabs(octets: Int(CIPSECMB_GCM_KEY_OCTETS), slotsPerSlab: 64)
+    private let slabs = SecretSlabs(octets: Int(CIPSECMB_GCM_KEY_OCTETS), firstSlots: 64)
 
     /// An arena without keys. Nil on a processor that libipsec-mb has no code for, or without memory.
     public init?() {

@@ -9,8 +9,8 @@ import IPsec
 @safe
 public final class KeyMaterial: Sendable {
     private static let mostOctets = 36
-    /// The process's, 64 KiB a slab.
-    static let slabs = SecretSlabs(octets: KeyMaterial.mostOctets, slotsPerSlab: 1024)
+    /// The process's.
+    static let slabs = SecretSlabs(octets: KeyMaterial.mostOctets, firstSlots: 1024)
 
     private let slot: SecretSlabs.Slot
     /// What it is for; its `keyMaterialOctets` are how many octets there are.
@@ -41,6 +41,18 @@ public final class KeyMaterial: Sendable {
                     let low = digits.next().flatMap(hexadecimalValue)
                 else { return false }
                 unsafe slot.start.storeBytes(of: high << 4 | low, toByteOffset: index, as: UInt8.self)
+            }
+            return true
+        }
+    }
+
+    /// Random octets, for what no peer has to know. Nil without memory.
+    public convenience init?(randomFor algorithm: Algorithm) {
+        var generator = SystemRandomNumberGenerator()
+        self.init(for: algorithm) { (slot: SecretSlabs.Slot) in
+            for index in 0..<algorithm.keyMaterialOctets {
+                let octet = UInt8.random(in: 0 ... .max, using: &generator)
+                unsafe slot.start.storeBytes(of: octet, toByteOffset: index, as: UInt8.self)
             }
             return true
         }

@@ -5,7 +5,8 @@ import Synchronization
 ///
 /// A page for each secret would be a mapping for each, of which the kernel allows 65530, and would put all of them into
 /// the same few sets of the caches: slots of a slab lie one behind the other. Slabs are made when they are needed and
-/// go with the last reference to this. Any thread may take and give back.
+/// go with the last reference to this. Each is as large as all before it, up to a huge page: a gateway of 100 000 SAs
+/// then faults in and looks up 50 pages and not 25 000. Any thread may take and give back.
 @safe
 final class SecretSlabs: Sendable {
     /// Where a slot lies, at a 64-octet boundary.
@@ -14,27 +15,33 @@ final class SecretSlabs: Sendable {
         let start: UnsafeMutableRawPointer
     }
 
+    private struct Slab {
+        let first: Slot, slots: Int
+    }
+
     private struct State {
-        var slabs: [Slot] = []
+        var slabs: [Slab] = []
         /// Those that nobody has; the next one is the last.
         var free: [Slot] = []
     }
 
     /// A multiple of 64.
     let slotOctets: Int
-    private let slotsPerSlab: Int
+    private let firstSlots: Int
+    private let mostSlots: Int
     private let state = Mutex(State())
 
-    /// Slots for `octets` each, so many to a slab.
-    init(octets: Int, slotsPerSlab: Int) {
-        precondition(octets > 0 && slotsPerSlab > 0)
+    /// Slots for `octets` each, so many in the first slab.
+    init(octets: Int, firstSlots: Int) {
+        precondition(octets > 0 && firstSlots > 0)
         slotOctets = (octets + 63) / 64 * 64
-        self.slotsPerSlab = slotsPerSlab
+        self.firstSlots = firstSlots
+        mostSlots = max(firstSlots, Int(CIPSECMB_HUGE_PAGE_OCTETS) / slotOctets)
     }
 
     deinit {
         state.withLock { state in
-            for slab in state.slabs { unsafe cipsecmb_secret_free(slab.start, slotOctets * slotsPerSlab) }
+            for slab in state.slabs { unsafe cipsecmb_secret_free(slab.first.start, slotOctets * slab.slots) }
         }
     }
 
@@ -42,11 +49,10 @@ final class SecretSlabs: Sendable {
     func take() -> Slot? {
         state.withLock { state in
             if let slot = state.free.popLast() { return slot }
-            guard let slab = unsafe cipsecmb_secret_create(slotOctets * slotsPerSlab) else { return nil }
-            unsafe state.slabs.append(Slot(start: slab))
-            for index in (1..<slotsPerSlab).reversed() {
-                unsafe state.free.append(Slot(start: slab + index * slotOctets))
-            }
+            let slots = min(max(firstSlots, state.slabs.reduce(0) { $0 + $1.slots }), mostSlots)
+            guard let slab = unsafe cipsecmb_secret_create(slotOctets * slots) else { return nil }
+            unsafe state.slabs.append(Slab(first: Slot(start: slab), slots: slots))
+            for index in (1..<slots).reversed() { unsafe state.free.append(Slot(start: slab + index * slotOctets)) }
             return unsafe Slot(start: slab)
         }
     }

@@ -2,7 +2,8 @@ import CIPsecMB
 import IPsec
 import Wire
 
-/// The crypto stage in software: every `Algorithm` by libipsec-mb, one worker's own.
+/// The crypto stage in software: every `Algorithm` by libipsec-mb, one worker's own; what nearly all packets are in one
+/// piece, where the processor can (Sources/CIPsecMB/esp.c).
 ///
 /// A stage is given a burst and asked for it back: `submit…` takes the burst's jobs, `collect…` says how many are done,
 /// in order. Here the work is done when `submit…` returns; a device that works by itself would do it between the two.
@@ -14,13 +15,16 @@ public struct SoftwareCrypto: ~Copyable {
     private let scratch: UnsafeMutableRawPointer
     private static let scratchOctets = 65536
     private var finished = 0
+    /// Whether plain jobs are done in one piece.
+    public let takesWholePackets: Bool
     /// Whether it does nothing, and calls every packet authentic whose ICV is zeros: see `stopWorking`.
     private var isIdle = false
     /// From SPI to text in a plain packet.
     private static let plainFront = ESPHeader.headerOctets + ESPHeader.ivOctets
 
-    /// Nil without memory, or on a processor without AES instructions.
-    public init?() {
+    /// Nil without memory, or on a processor without AES instructions. With `libraryOnly` no packet is done in one
+    /// piece.
+    public init?(libraryOnly: Bool = false) {
         guard let manager = unsafe cipsecmb_manager_create() else { return nil }
         guard let context = unsafe cipsecmb_secret_create(Int(CIPSECMB_CONTEXT_OCTETS)) else {
             unsafe cipsecmb_manager_free(manager)
@@ -31,6 +35,7 @@ public struct SoftwareCrypto: ~Copyable {
             unsafe cipsecmb_manager_free(manager)
             return nil
         }
+        takesWholePackets = unsafe !libraryOnly && cipsecmb_esp_works(manager)
         unsafe self.manager = manager
         unsafe self.context = context.bindMemory(to: cipsecmb_context.self, capacity: 1)
         unsafe self.scratch = scratch
@@ -44,7 +49,9 @@ public struct SoftwareCrypto: ~Copyable {
 
     /// Version of the library and the instruction set it chose, for the operator.
     public var description: String {
-        unsafe "libipsec-mb \(String(cString: cipsecmb_version())), \(String(cString: cipsecmb_architecture(manager)))"
+        let architecture = unsafe String(cString: cipsecmb_architecture(manager))
+        let library = "libipsec-mb \(CryptoVersion.text), \(architecture)"
+        return takesWholePackets ? library + ", whole packets by VAES" : library
     }
 
     /// From here on nothing is encrypted, decrypted or authenticated. For a benchmark of all else, whose packets never
@@ -73,11 +80,18 @@ public struct SoftwareCrypto: ~Copyable {
         if isIdle { return pass(burst) }
         var index = 0, isPlain = true
         while index < burst.jobs.count {
+            let plain = takesWholePackets ? burst.jobs.plainJobs(from: index) : 0
+            if plain > 0 {
+                unsafe cipsecmb_esp_encrypt(burst.jobs.unsafeWholePackets(at: index), plain)
+                index &+= plain
+                continue
+            }
             let job = unsafe burst.jobs[index]
             if unsafe job.pointee.isPlain {
                 unsafe withUnsafePointer(to: &job.pointee.nonce) { nonce in
                     unsafe cipsecmb_gcm128_encrypt(
-                        manager, job.pointee.key, context, job.pointee.text, UInt64(job.pointee.length), nonce,
+                        manager, job.pointee.key, context, job.pointee.text,
+                        UInt64(truncatingIfNeeded: job.pointee.length), nonce,
                         job.pointee.text - SoftwareCrypto.plainFront, UInt64(ESPHeader.headerOctets),
                         job.pointee.text + job.pointee.length, 16)
                 }
@@ -96,12 +110,19 @@ public struct SoftwareCrypto: ~Copyable {
         if isIdle { return pass(burst) }
         var index = 0, isPlain = true
         while index < burst.jobs.count {
+            let plain = takesWholePackets ? burst.jobs.plainJobs(from: index) : 0
+            if plain > 0 {
+                unsafe cipsecmb_esp_decrypt(burst.jobs.unsafeWholePackets(at: index), plain)
+                index &+= plain
+                continue
+            }
             let job = unsafe burst.jobs[index]
             if unsafe job.pointee.isPlain {
                 unsafe withUnsafePointer(to: &job.pointee.nonce) { nonce in
                     unsafe cipsecmb_gcm128_decrypt(
                         manager, job.pointee.key, context, job.pointee.text, job.pointee.text,
-                        UInt64(job.pointee.length), nonce, job.pointee.text - SoftwareCrypto.plainFront,
+                        UInt64(truncatingIfNeeded: job.pointee.length), nonce,
+                        job.pointee.text - SoftwareCrypto.plainFront,
                         UInt64(ESPHeader.headerOctets), job.computedICV, 16)
                 }
             } else {

@@ -2,6 +2,7 @@ import Capture
 import DataPlane
 import Foundation
 import SAStore
+import Synchronization
 
 /// Any error that ends a command, as its operator sees it: a message that says what to do, and an exit code.
 public struct Failure: Sendable {
@@ -142,31 +143,39 @@ public enum StandardError {
 }
 
 /// One line on a terminal that is written over and over; nothing where there is none.
-public final class Progress {
+public final class Progress: Sendable {
+    private struct Line {
+        var lastShown = ContinuousClock.now - .seconds(1)
+        var isOpen = false
+    }
+
     private let isShown = StandardError.isTerminal
-    private var lastShown = ContinuousClock.now - .seconds(1)
-    private var isOpen = false
+    private let line = Mutex(Line())
 
     /// Nothing is shown before the first `show`.
     public init() {}
 
     /// Says how far a replay is; at most five times a second.
     public func show(records: UInt64) {
-        guard ContinuousClock.now - lastShown > .milliseconds(200) else { return }
+        guard isShown, line.withLock({ ContinuousClock.now - $0.lastShown > .milliseconds(200) }) else { return }
         show("\(records) packets")
     }
 
     /// Replaces the line.
     public func show(_ text: String) {
         guard isShown else { return }
-        lastShown = .now
-        isOpen = true
-        StandardError.write("\r\u{1b}[K\(text)")
+        line.withLock {
+            $0.lastShown = .now
+            $0.isOpen = true
+            StandardError.write("\r\u{1b}[K\(text)")
+        }
     }
 
     /// Takes the line away.
     public func end() {
-        if isOpen { StandardError.write("\r\u{1b}[K") }
-        isOpen = false
+        line.withLock {
+            if $0.isOpen { StandardError.write("\r\u{1b}[K") }
+            $0.isOpen = false
+        }
     }
 }

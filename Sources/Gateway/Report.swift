@@ -54,10 +54,9 @@ public struct Report: Sendable, Encodable {
 }
 
 extension Report {
-    /// The counts of a group, whose ports have these names; of workers that run, packets may be between two counters.
-    /// `book` says which SAs there are.
-    init(_ group: WorkerGroup, _ book: TunnelBook, _ offload: OffloadKeeper? = nil) {
-        let counts = group.counts
+    /// The counts of a group: `group.counts`, or `group.runningCounts` while its workers run. `book` says which SAs
+    /// there are.
+    init(_ counts: PacketCounts, _ group: WorkerGroup, _ book: TunnelBook, _ offload: OffloadKeeper? = nil) {
         rxPackets = counts.received
         originatedPackets = counts.originated
         txPackets = counts.transmitted

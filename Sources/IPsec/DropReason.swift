@@ -16,16 +16,7 @@ public enum DropReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Sendable
     case cryptoError, offloadFailed, handoffFull, txFull, noBuffers
 
     /// The name in reports and counters: "unknown_spi".
-    public var name: String {
-        var name = ""
-        var previousIsLower = false
-        for character in String(describing: self) {
-            if character.isUppercase && previousIsLower { name.append("_") }
-            previousIsLower = character.isLowercase
-            name.append(contentsOf: character.lowercased())
-        }
-        return name
-    }
+    public var name: String { reportName(of: self) }
 
     /// One line for the operator.
     public var help: String {
@@ -64,4 +55,16 @@ public enum DropReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Sendable
         case .noBuffers: "no packet buffer, or no room in this one"
         }
     }
+}
+
+/// A case's name as reports write it: "unknown_spi" of `unknownSPI`.
+func reportName(of reason: some Any) -> String {
+    var name = ""
+    var previousIsLower = false
+    for character in String(describing: reason) {
+        if character.isUppercase && previousIsLower { name.append("_") }
+        previousIsLower = character.isLowercase || character.isNumber
+        name.append(contentsOf: character.lowercased())
+    }
+    return name
 }

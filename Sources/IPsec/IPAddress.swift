@@ -68,7 +68,10 @@ public struct IPAddress: Hashable, Sendable {
 
     /// Reads dotted-quad text or what RFC 4291 section 2.2 allows. Nil for anything else: numbers with leading zeros
     /// (RFC 6943 section 3.1.1) and zone names included.
-    public init?(_ text: some StringProtocol) {
+    public init?(_ text: some StringProtocol) { self.init(Substring(text)) }
+
+    /// The same: a type that is known makes reading quick.
+    init?(_ text: Substring) {
         if text.utf8.contains(UInt8(ascii: ":")) {
             guard let number = IPAddress.readIPv6(text) else { return nil }
             self.init(v6: number)
@@ -78,7 +81,7 @@ public struct IPAddress: Hashable, Sendable {
         }
     }
 
-    private static func readIPv4(_ text: some StringProtocol) -> UInt32? {
+    private static func readIPv4(_ text: Substring) -> UInt32? {
         var value: UInt32 = 0, part: UInt32 = 0, parts = 1, digits = 0
         for octet in text.utf8 {
             switch octet {
@@ -100,7 +103,7 @@ public struct IPAddress: Hashable, Sendable {
 
     /// Eight groups of up to four hexadecimal digits; once, two colons stand for as many zero groups as are missing;
     /// the last two groups may be a dotted quad.
-    private static func readIPv6(_ text: some StringProtocol) -> UInt128? {
+    private static func readIPv6(_ text: Substring) -> UInt128? {
         guard text.utf8.count <= 45 else { return nil }
         let halves = text.split(separator: "::", maxSplits: 2, omittingEmptySubsequences: false)
         guard halves.count <= 2, let first = groups(halves[0], isLast: halves.count == 1) else { return nil }
@@ -109,7 +112,7 @@ public struct IPAddress: Hashable, Sendable {
         return number(first + [UInt16](repeating: 0, count: 8 - first.count - last.count) + last)
     }
 
-    private static func groups(_ text: some StringProtocol, isLast: Bool) -> [UInt16]? {
+    private static func groups(_ text: Substring, isLast: Bool) -> [UInt16]? {
         guard !text.isEmpty else { return [] }
         var groups: [UInt16] = []
         let parts = text.split(separator: ":", omittingEmptySubsequences: false)

@@ -70,6 +70,10 @@ public struct IPInterfaceAddress: Hashable, Sendable {
 
     /// Reads "10.0.1.1/24". Without a slash it is a block of one address, or nil unless `allowsAddressAlone`.
     public init?(_ text: some StringProtocol, allowsAddressAlone: Bool = false) {
+        self.init(Substring(text), allowsAddressAlone)
+    }
+
+    private init?(_ text: Substring, _ allowsAddressAlone: Bool) {
         let slash = text.utf8.firstIndex(of: UInt8(ascii: "/"))
         guard let address = IPAddress(text[..<(slash ?? text.endIndex)]) else { return nil }
         var length = allowsAddressAlone ? address.family.bits : nil

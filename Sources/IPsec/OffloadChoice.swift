@@ -25,16 +25,7 @@ public enum FallbackReason: UInt8, BitwiseCopyable, CaseIterable, Hashable, Send
     public static var last: FallbackReason { .deviceFailed }
 
     /// The name in reports: "sa_table_full".
-    public var name: String {
-        var name = ""
-        var previousIsLower = false
-        for character in String(describing: self) {
-            if character.isUppercase && previousIsLower { name.append("_") }
-            previousIsLower = character.isLowercase || character.isNumber
-            name.append(contentsOf: character.lowercased())
-        }
-        return name
-    }
+    public var name: String { reportName(of: self) }
 
     /// One line for the operator.
     public var help: String {

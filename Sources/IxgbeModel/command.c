@@ -59,14 +59,15 @@ void command(model *model, char *line, char *answer, size_t room) {
     for (char *word = strtok_r(line, " \t\r\n", &place); word != NULL && count < 6;
          word = strtok_r(NULL, " \t\r\n", &place))
         words[count++] = word;
-    const char *text = "error: fault PORT WHAT | release [PORT] | stats\n";
-    uint64_t index;
+    const char *text = "error: fault PORT WHAT | release [PORT [COUNT]] | stats\n";
+    uint64_t index, frames;
     bool has_port = number(words[1], model->count, &index) && index < model->count;
     if (is(words[0], "fault") && count < 6) {
         text = has_port ? fault(model->ports[index], words[2], words[3], words[4]) : "error: no such port\n";
-    } else if (is(words[0], "release") && (has_port || words[1] == NULL)) {
+    } else if (is(words[0], "release") && (has_port || words[1] == NULL) &&
+               number(words[2], UINT64_MAX, &frames)) {
         for (uint32_t each = 0; each < model->count; each++)
-            if (!has_port || each == index) model->ports[each]->is_held = false;
+            if (!has_port || each == index) model->ports[each]->may_bring = frames;
         text = "ok\n";
     } else if (is(words[0], "stats")) {
         char *json;

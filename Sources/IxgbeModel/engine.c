@@ -19,7 +19,7 @@ static void deliver_interrupts(port *it) {
     if (write(it->interrupt, &one, sizeof one) == sizeof one) it->counters.interrupts++;
 }
 
-static bool poll_wire(port *it) { return !it->is_held && it->wire.poll(it); }
+static bool poll_wire(port *it) { return it->may_bring && it->wire.poll(it); }
 
 static bool turn(model *model) {
     static uint64_t resets;

@@ -33,20 +33,24 @@ static int open_total(void) {
 int hugepages_take(uint32_t mebibytes, uint32_t *added) {
     *added = 0;
     int total = open_total(), available = open(FOLDER "free_hugepages", O_RDONLY | O_CLOEXEC);
-    int64_t before = read_number(total), have = read_number(available), wanted = (mebibytes + 1) / 2;
-    close(available);
-    if (before < 0 || have < 0)
-        return failure(69, "no 2 MiB hugepages here: cannot open " FOLDER "nr_hugepages: %s", strerror(errno));
-    if (have < wanted) {
-        write_number(total, before + wanted - have);
-        int64_t after = read_number(total);
-        *added = (uint32_t)(after > before ? after - before : 0);
+    int64_t before = read_number(total), wanted = (mebibytes + 1) / 2;
+    if (before < 0) {
+        const char *reason = strerror(errno);
+        close(available);
+        close(total);
+        return failure(69, "no 2 MiB hugepages here: cannot open " FOLDER "nr_hugepages: %s", reason);
     }
+    // Its own, whatever is free: that may be what another run has seen to and its program has not taken yet.
+    write_number(total, before + wanted);
+    int64_t after = read_number(total), have = read_number(available);
+    *added = (uint32_t)(after > before ? after - before : 0);
+    close(available);
     close(total);
-    if (have + *added >= wanted) return 0;
+    if (have >= wanted) return 0;
     hugepages_give_back(*added);
+    *added = 0;
     return failure(69, "%lld of %lld hugepages are free and the kernel finds no more memory in one piece: free some, "
-                       "or ask for less with --hugepages-mib", (long long)(have + *added), (long long)wanted);
+                       "or ask for less with --hugepages-mib", (long long)have, (long long)wanted);
 }
 
 void hugepages_give_back(uint32_t added) {

@@ -24,7 +24,7 @@ static const char help[] =
     "    --lossy                   a frame without a free descriptor is lost, as on silicon; otherwise it waits\n"
     "    --control PATH            a socket for the two commands below\n"
     "    --report FILE             the report as JSON (standard error)\n"
-    "    --hugepages-mib N         to be free when the program starts (512)\n"
+    "    --hugepages-mib N         to add to the machine's for the program (512)\n"
     "  The exit code is the program's.\n"
     "\n"
     "ixgbe-model fault --control PATH PORT WHAT ...\n"
@@ -36,7 +36,7 @@ static const char help[] =
     "    stall on|off|armed        takes no frames to send; armed: while the outbound engine is on\n"
     "    reset                     every register as after power up\n"
     "\n"
-    "ixgbe-model tell --control PATH release [PORT] | stats\n";
+    "ixgbe-model tell --control PATH release [PORT [COUNT]] | stats\n";
 
 static int usage(const char *what, const char *value) {
     return failure(64, "%s%s%s; see ixgbe-model --help", what, value ? " " : "", value ? value : "");

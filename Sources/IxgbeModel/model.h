@@ -130,7 +130,8 @@ struct port {
     uint32_t number;
     char address[16];  // PCI
     int interrupt;     // the FIFO
-    bool is_protected, is_lossy, is_held;
+    bool is_protected, is_lossy;
+    uint64_t may_bring;  // frames that the wire may still bring in; UINT64_MAX: as many as come
     wire wire;
     pending unsent;     // a frame that the wire did not take yet
     pending unreceived; // a frame from the wire that found no descriptor

@@ -98,7 +98,7 @@ static int make_ports(model *model, const run_options *options) {
         it->number = number;
         snprintf(it->address, sizeof it->address, "0000:81:00.%u", number);
         it->is_protected = options->is_protected[number];
-        it->is_held = options->is_held;
+        it->may_bring = options->is_held ? 0 : UINT64_MAX;
         it->is_lossy = options->is_lossy;
         model->count++;
     }

@@ -67,13 +67,14 @@ static int read_capture(state *own, const char *path) {
 static bool poll_frames(port *it) {
     state *own = it->wire.state;
     bool busy = false;
-    for (int turn = 0; turn < FRAMES_A_TURN && own->left; turn++) {
+    for (int turn = 0; turn < FRAMES_A_TURN && own->left && it->may_bring; turn++) {
         const stored *frame = &own->frames[own->next];
         // A port that does not receive yet gets them later.
         if (!(ixgbe_peek(it->device, RXCTRL) & RXCTRL_RXEN) || !atomic_load(&it->device->link_is_up)) return busy;
         if (!receive(it, frame->octets, frame->count)) return busy;
         own->next = (own->next + 1) % own->count;
         own->left--;
+        if (it->may_bring != UINT64_MAX) it->may_bring--;
         busy = true;
     }
     return busy;

@@ -42,15 +42,17 @@ public struct AuditEntry: Codable, Hashable, Sendable {
         }
     }
 
-    /// Appends it: the table's entries are numbered from 1 on without a gap.
-    func append(_ db: Database) throws {
-        let last = try Int64.fetchOne(db, sql: "SELECT max(sequence) FROM audit") ?? 0
-        let entry = AuditEntry(
-            at: at, who: AuditEntry.stored(who, limit: AuditEntry.whoLimit),
-            what: AuditEntry.stored(what, limit: AuditEntry.whatLimit))
-        try db.execute(
-            sql: "INSERT INTO audit (\(AuditEntry.columns)) VALUES (?, ?, ?, ?, ?)",
-            arguments: [last + 1, entry.at, entry.who, entry.what, entry.checksum(last + 1)])
+    /// Appends them: the table's entries are numbered from 1 on without a gap.
+    static func append(_ entries: [AuditEntry], _ db: Database) throws {
+        var sequence = try Int64.fetchOne(db, sql: "SELECT max(sequence) FROM audit") ?? 0
+        let insert = try db.cachedStatement(sql: "INSERT INTO audit (\(AuditEntry.columns)) VALUES (?, ?, ?, ?, ?)")
+        for entry in entries {
+            sequence += 1
+            let stored = AuditEntry(
+                at: entry.at, who: AuditEntry.stored(entry.who, limit: AuditEntry.whoLimit),
+                what: AuditEntry.stored(entry.what, limit: AuditEntry.whatLimit))
+            try insert.execute(arguments: [sequence, stored.at, stored.who, stored.what, stored.checksum(sequence)])
+        }
     }
 
     private func checksum(_ sequence: Int64) -> Int64 {

@@ -18,8 +18,18 @@ struct Checksum {
     }
 
     /// With its length, so that of two texts neither can take over a part of the other.
-    mutating func add(_ text: String) {
-        add(Int64(text.utf8.count))
-        for octet in text.utf8 { add(octet) }
+    mutating func add(_ text: String) { add(text.utf8) }
+
+    private mutating func add(_ text: some Collection<UInt8>) {
+        add(Int64(text.count))
+        for octet in text { add(octet) }
+    }
+
+    /// Of a row that is a fingerprint and numbers.
+    static func ofRow(_ kind: Kind, _ fingerprint: some Collection<UInt8>, _ numbers: [Int64]) -> Int64 {
+        var sum = Checksum(kind)
+        sum.add(fingerprint)
+        for number in numbers { sum.add(number) }
+        return sum.value
     }
 }

@@ -8,7 +8,7 @@ public enum ReservationRequest: Hashable, Sendable {
     ///
     /// A start-up passes `InitializationVectorFloor.at` as the floor. A refill within a run passes 0, and its block
     /// follows on the one before.
-    case initializationVectors(count: UInt64, fingerprint: String, floor: UInt64)
+    case initializationVectors(count: UInt64, fingerprint: KeyFingerprint, floor: UInt64)
 
     /// Sequence numbers in the blocks of an SA at rest: 2^32 of them last 16384 restarts.
     public static let smallestBlock: UInt64 = 1 << 18
@@ -40,17 +40,14 @@ public enum ReservationRequest: Hashable, Sendable {
         return first...(first + min(wanted - 1, limit - first))
     }
 
-    /// Whose numbers. Traps unless something is wanted, and of a key.
-    var key: KeyName {
-        switch self {
-        case .sequenceNumbers(let count, let sa, _):
-            precondition(count > 0, "a count of 0")
-            return sa.key
-        case .initializationVectors(let count, let fingerprint, _):
-            guard count > 0, let key = KeyName(fingerprint) else {
-                preconditionFailure("a count of 0, or no fingerprint")
+    /// Whose numbers. Traps unless something is wanted.
+    var key: KeyFingerprint {
+        let (count, key) =
+            switch self {
+            case .sequenceNumbers(let count, let sa, _): (count, sa.fingerprint)
+            case .initializationVectors(let count, let fingerprint, _): (count, fingerprint)
             }
-            return key
-        }
+        precondition(count > 0, "a count of 0")
+        return key
     }
 }

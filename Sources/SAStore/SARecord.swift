@@ -1,4 +1,3 @@
-import GRDB
 import IPsec
 
 /// What the store knows of one SA, outbound or inbound.
@@ -51,47 +50,21 @@ public struct SARecord: Hashable, Sendable {
         "fingerprint, spi, installed_at, packets, octets, sequence_reserved, replay_ceiling, "
         + "replay_reached, checksum"
 
-    /// From a row of `columns`, which is only believed with its checksum. Through `DatabaseValue`: GRDB traps when a
-    /// value of a damaged file is not of the type that one asks for.
-    init(_ row: Row, path: String) throws {
-        let fingerprint = String.fromDatabaseValue(row[0]) ?? ""
-        func damaged() -> StoreError {
-            .damaged(
-                path: path, detail: "the record of an SA with key \(fingerprint.prefix(16)) is not what was written")
-        }
-        func number(_ column: Int) throws -> UInt64 {
-            guard let value = Int64.fromDatabaseValue(row[column]), value >= 0 else { throw damaged() }
-            return UInt64(value)
-        }
-        guard let key = KeyName(fingerprint), let spi = UInt32.fromDatabaseValue(row[1]),
-            let installedAt = Int64.fromDatabaseValue(row[2])
-        else { throw damaged() }
+    /// Of `numbers`; nil when no record has these.
+    init?(_ key: KeyFingerprint, _ numbers: [Int64]) {
+        guard let spi = UInt32(exactly: numbers[0]), numbers[2...].allSatisfy({ $0 >= 0 }) else { return nil }
         self.init(
-            identity: SAIdentity(fingerprint: fingerprint, key: key, spi: SPI(rawValue: spi)), installedAt: installedAt,
-            packets: try number(3), octets: try number(4), sequenceReserved: try number(5),
-            replayCeiling: try number(6),
-            replayReached: try number(7)
-        )
-        guard Int64.fromDatabaseValue(row[8]) == checksum else { throw damaged() }
+            identity: SAIdentity(fingerprint: key, spi: SPI(rawValue: spi)), installedAt: numbers[1],
+            packets: UInt64(numbers[2]), octets: UInt64(numbers[3]), sequenceReserved: UInt64(numbers[4]),
+            replayCeiling: UInt64(numbers[5]), replayReached: UInt64(numbers[6]))
     }
 
-    /// In the order of `columns`. SQLite's integers have 63 bits above zero: larger counts stay there.
-    var arguments: StatementArguments {
+    /// Between fingerprint and checksum, in the order of `columns`. SQLite's integers have 63 bits above zero: larger
+    /// counts stay there.
+    var numbers: [Int64] {
         [
-            identity.fingerprint, identity.spi.rawValue, installedAt, Int64(clamping: packets), Int64(clamping: octets),
+            Int64(identity.spi.rawValue), installedAt, Int64(clamping: packets), Int64(clamping: octets),
             Int64(clamping: sequenceReserved), Int64(clamping: replayCeiling), Int64(clamping: replayReached),
-            checksum,
         ]
-    }
-
-    private var checksum: Int64 {
-        var sum = Checksum(.association)
-        sum.add(identity.fingerprint)
-        sum.add(Int64(identity.spi.rawValue))
-        sum.add(installedAt)
-        for count in [packets, octets, sequenceReserved, replayCeiling, replayReached] {
-            sum.add(Int64(clamping: count))
-        }
-        return sum.value
     }
 }

@@ -1,17 +1,17 @@
 import Glibc
 
-/// The state directory while this process owns it: nobody else gets it until the value goes or the process ends,
-/// however it ends.
+/// The state directory while this process owns it: nobody else gets it until the last reference goes or the process
+/// ends, however it ends.
 ///
 /// The lock is a flock(2) on the file `lock`, which the kernel drops when the process ends. The same file remembers
 /// that a store was completed here, so that a store whose file vanished isn't taken for a new one.
-struct StateDirectory: ~Copyable, Sendable {
+public final class StateDirectory: Sendable {
     /// As the operator wrote it.
     let path: String
     private let lock: CInt
 
     /// Opens or creates the directory (its parent must exist) and takes the lock. Throws `.inUse` and `.inaccessible`.
-    init(path: String) throws(StoreError) {
+    public init(path: String) throws(StoreError) {
         let created = unsafe mkdir(path, 0o700) == 0
         guard created || errno == EEXIST else { throw .inaccessible(path: path, code: errno) }
         let lockPath = path + "/lock"

@@ -1,4 +1,5 @@
 import GRDB
+import IPsec
 
 extension StateStore {
     /// The fingerprints of all keys that were ever used from this directory or burned in it; none where there is no
@@ -6,8 +7,8 @@ extension StateStore {
     ///
     /// Looks in from outside: takes no lock, creates no store, and a gateway may be running. Throws what the
     /// initializer throws for the file, not what it throws for the lock, the machine and the clock.
-    public static func knownFingerprints(directory: String) throws(StoreError) -> Set<String> {
-        try look(directory, else: []) { _, _, records in Set(records.keys.map(\.text)) }
+    public static func knownFingerprints(directory: String) throws(StoreError) -> Set<KeyFingerprint> {
+        try look(directory, else: []) { _, _, records in Set(records.keys) }
     }
 
     /// The records of all SAs that this directory ever had, by fingerprint and SPI; none where there is no store. Looks

@@ -1,4 +1,5 @@
 import GRDB
+import IPsec
 
 // The two ways out of a store that a gateway refuses. Both take the lock, and so wait for no running gateway: `.inUse`.
 
@@ -33,7 +34,7 @@ extension StateStore {
             let adoption = try queue.writeWithoutTransaction { db in
                 if try StoreSchema.isEmpty(db) { throw StoreError.lost(path: file) }
                 let records = try StoreSchema.verify(db, path: file)
-                var keys = try KeysSeen(in: directory)
+                var keys = try KeysSeen(in: directory, try KeysSeen.read(in: path))
                 try keys.add(records.keys)
                 try makeDurable(db, path: file)
                 let before = try StoreIdentity(db, path: file)
@@ -46,7 +47,8 @@ extension StateStore {
                     try records.write(changes, db)
                     try StoreIdentity(machine: machine?.description, clock: now).update(db)
                     let what = adoption.isForeign ? "of another machine" : "written \(UTC.text(before.clock))"
-                    try AuditEntry(at: now, who: who, what: "adopted a store \(what); counters moved on").append(db)
+                    let act = AuditEntry(at: now, who: who, what: "adopted a store \(what); counters moved on")
+                    try AuditEntry.append([act], db)
                     return .commit
                 }
                 return adoption
@@ -92,7 +94,7 @@ extension StateStore {
                 scan.end()
             }
             // On disk before anything is moved: from here on it is keys-seen that knows.
-            var keys = try KeysSeen(in: directory)
+            var keys = try KeysSeen(in: directory, try KeysSeen.read(in: path))
             try keys.add(scan.keys)
             try directory.sync()
             if !directory.isCompleted { try directory.markCompleted() }
@@ -106,10 +108,8 @@ extension StateStore {
                 try StoreSchema.create(db) { db in
                     try identity.insert(db)
                     try BurnedKey.insert(burned, db)
-                    try AuditEntry(
-                        at: now, who: who,
-                        what: "reset the store; \(burned.count) key(s) are refused; old file: \(movedTo ?? "none")"
-                    ).append(db)
+                    let what = "reset the store; \(burned.count) key(s) are refused; old file: \(movedTo ?? "none")"
+                    try AuditEntry.append([AuditEntry(at: now, who: who, what: what)], db)
                 }
                 try makeDurable(db, path: file)
                 try identity.update(db)
@@ -156,7 +156,7 @@ extension StateStore {
 /// Finds fingerprints in the octets of a file of any state: SQLite keeps a text as it is, and what stands before and
 /// behind it is no hexadecimal digit or does not matter.
 struct FingerprintScan {
-    private(set) var keys: Set<KeyName> = []
+    private(set) var keys: Set<KeyFingerprint> = []
     private var run: [UInt8] = []
 
     mutating func feed(_ octets: ArraySlice<UInt8>) {
@@ -171,7 +171,7 @@ struct FingerprintScan {
 
     /// What is found does not go on in the next file.
     mutating func end() {
-        if run.count == 64, let key = KeyName(String(decoding: run, as: UTF8.self)) { keys.insert(key) }
+        if run.count == 64, let key = KeyFingerprint(digits: run.span) { keys.insert(key) }
         run.removeAll(keepingCapacity: true)
     }
 }

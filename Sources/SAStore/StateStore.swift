@@ -34,11 +34,15 @@ public final class StateStore: Sendable {
     ///   - path: the state directory.
     ///   - now: seconds since 1970 by the wall clock.
     ///   - machine: who this machine is; nil where it can't be told, which fits any store.
-    public init(directory path: String, now: Int64, machine: MachineIdentity?) throws(StoreError) {
-        let directory = try StateDirectory(path: path)
-        let file = StateStore.file(in: path)
-        let hadKeys = try KeysSeen.read(in: path).map { !$0.keys.isEmpty } ?? false
-        let mayCreate = !directory.isCompleted && !hadKeys
+    public convenience init(directory path: String, now: Int64, machine: MachineIdentity?) throws(StoreError) {
+        try self.init(in: StateDirectory(path: path), now: now, machine: machine)
+    }
+
+    /// The same in a directory that this process has taken already.
+    public init(in directory: StateDirectory, now: Int64, machine: MachineIdentity?) throws(StoreError) {
+        let file = StateStore.file(in: directory.path)
+        let seen = try KeysSeen.read(in: directory.path)
+        let mayCreate = !directory.isCompleted && seen?.keys.isEmpty ?? true
         do {
             if try !StateDirectory.fileExists(file) {
                 guard mayCreate else { throw StoreError.lost(path: file) }
@@ -60,7 +64,7 @@ public final class StateStore: Sendable {
                 for suffix in ["", "-wal", "-shm"] { try StateDirectory.makePrivate(file + suffix) }
                 return stored
             }
-            var keys = try KeysSeen(in: directory)
+            var keys = try KeysSeen(in: directory, seen)
             try keys.add(stored.keys)
             keysSeen = Mutex(keys)
             records = Mutex(stored)
@@ -90,7 +94,7 @@ public final class StateStore: Sendable {
     /// Throws `.usedKeys` when `state reset` burned one of the keys, and when the disk does not take it: then no SA
     /// has a new record.
     public func open(_ sas: [SAIdentity], now: Int64) throws(StoreError) -> [SARecord] {
-        try write(sas.map(\.key), now: now) { records, changes in
+        try write(sas.map(\.fingerprint), now: now) { records, changes in
             sas.map { records.record(of: $0, now: now, &changes) }
         }
     }
@@ -102,19 +106,19 @@ public final class StateStore: Sendable {
     public func records(of sas: [SAIdentity], now: Int64) throws(StoreError) -> [SARecord] {
         do {
             return try records.withLock { records in
-                try StateStore.refuseBurned(sas.lazy.map(\.key), records)
-                var changes = StoredRecords.Changes()
-                return sas.map { records.record(of: $0, now: now, &changes) }
+                try StateStore.refuseBurned(sas.lazy.map(\.fingerprint), records)
+                return sas.map { records[$0] ?? SARecord(identity: $0, installedAt: now) }
             }
         } catch {
             throw StoreError(error, path: path)
         }
     }
 
-    private static func refuseBurned(_ keys: some Sequence<KeyName>, _ records: StoredRecords) throws(StoreError) {
+    private static func refuseBurned(_ keys: some Sequence<KeyFingerprint>, _ records: StoredRecords) throws(StoreError)
+    {
         guard !records.burned.isEmpty else { return }
         let refused = records.burned.intersection(keys)
-        guard refused.isEmpty else { throw .usedKeys(fingerprints: refused.sorted().map(\.text)) }
+        guard refused.isEmpty else { throw .usedKeys(fingerprints: refused.sorted()) }
     }
 
     /// Puts a round on disk, all in one transaction and with one wait. The result has an entry for each of its
@@ -124,11 +128,13 @@ public final class StateStore: Sendable {
     /// used any more. Two requests for one counter get adjacent blocks. An SA that was not opened gets its record. A
     /// round that is empty writes nothing.
     ///
-    /// Throws when the disk does not take it, and for burned keys: then nothing of the round counts. Traps on a count
-    /// of 0 and on a fingerprint that is not 64 lowercase hexadecimal digits.
-    public func commit(_ round: StoreRound, now: Int64) throws(StoreError) -> [ClosedRange<UInt64>?] {
+    /// Throws when the disk does not take it, for burned keys, and when `admit` does, which is asked when nothing is
+    /// left to do but to commit: then nothing of the round counts. Traps on a count of 0.
+    public func commit(
+        _ round: StoreRound, now: Int64, admit: () throws -> Void = {}
+    ) throws(StoreError) -> [ClosedRange<UInt64>?] {
         let keys = round.keys
-        return try write(keys, now: now) { records, changes in
+        return try write(keys, now: now, admit: admit) { records, changes in
             let blocks = zip(round.reservations, keys).map { records.reserve($0, key: $1, now: now, &changes) }
             for ceiling in round.ceilings {
                 records.update(ceiling.sa, now: now, &changes) { record in
@@ -145,12 +151,13 @@ public final class StateStore: Sendable {
         }
     }
 
-    /// Appends to the audit table and waits for the disk.
-    public func audit(_ entry: AuditEntry) throws(StoreError) {
+    /// Appends to the audit table, all in one transaction, and waits for the disk once.
+    public func audit(_ entries: [AuditEntry]) throws(StoreError) {
+        guard let last = entries.map(\.at).max() else { return }
         do {
             try queue.write { db in
-                try entry.append(db)
-                try advanceClock(db, to: entry.at)
+                try AuditEntry.append(entries, db)
+                try advanceClock(db, to: last)
             }
             try count()
         } catch {
@@ -160,20 +167,23 @@ public final class StateStore: Sendable {
 
     /// One transaction with the changes that `body` makes to records of these keys. Keys that are burned are refused;
     /// those that are new are in keys-seen before anything is granted to them.
-    private func write<Result>(
-        _ keys: [KeyName], now: Int64, _ body: (StoredRecords, inout StoredRecords.Changes) -> Result
+    private func write<Result: Sendable>(
+        _ keys: [KeyFingerprint], now: Int64, admit: () throws -> Void = {},
+        _ body: (StoredRecords, inout StoredRecords.Changes) -> Result
     ) throws(StoreError) -> Result {
         do {
             return try records.withLock { records in
                 try StateStore.refuseBurned(keys, records)
                 try keysSeen.withLock { try $0.add(keys) }
-                // No more rows than keys are named; a round for many SAs names each at least once.
-                var changes = StoredRecords.Changes(associations: keys.count, vectors: keys.count)
+                var changes = StoredRecords.Changes()
+                // A round for many SAs names each once or twice; it is many when they are all installed.
+                changes.reserve(keys.count)
                 let result = body(records, &changes)
                 guard !changes.isEmpty else { return result }
                 try queue.write { [records] db in
                     try records.write(changes, db)
                     try advanceClock(db, to: now)
+                    try admit()
                 }
                 records.apply(changes)
                 try count()

@@ -1,5 +1,6 @@
 import GRDB
 import Glibc
+import IPsec
 
 /// Why the store could not be opened, or granted nothing. The description is for the operator and names the way out.
 public enum StoreError: Error, Hashable, Sendable {
@@ -20,7 +21,7 @@ public enum StoreError: Error, Hashable, Sendable {
     /// The store was written later (`last`) than it is (`now`), in seconds since 1970.
     case clockWentBack(path: String, last: Int64, now: Int64)
     /// These keys were used before the store was lost or damaged.
-    case usedKeys(fingerprints: [String])
+    case usedKeys(fingerprints: [KeyFingerprint])
     /// There is no store in the directory, and never was.
     case noStore(directory: String)
     /// SQLite does not do what it takes for a commit to survive a power cut.
@@ -86,8 +87,8 @@ extension StoreError: CustomStringConvertible {
     }
 
     /// "key 0123456789abcdef", or the first five of several and their count.
-    private static func names(_ fingerprints: [String]) -> String {
-        let names = fingerprints.prefix(5).map { String($0.prefix(16)) }.joined(separator: ", ")
+    private static func names(_ fingerprints: [KeyFingerprint]) -> String {
+        let names = fingerprints.prefix(5).map(\.short).joined(separator: ", ")
         if fingerprints.count > 5 { return "keys \(names) and \(fingerprints.count - 5) more" }
         return (fingerprints.count == 1 ? "key " : "keys ") + names
     }

@@ -16,7 +16,9 @@ public struct StoreRound: Sendable {
     public var isEmpty: Bool { reservations.isEmpty && ceilings.isEmpty && usage.isEmpty }
 
     /// Of every request, ceiling and usage in it, in this order.
-    var keys: [KeyName] { reservations.map(\.key) + ceilings.map(\.sa.key) + usage.map(\.sa.key) }
+    var keys: [KeyFingerprint] {
+        reservations.map(\.key) + ceilings.map(\.sa.fingerprint) + usage.map(\.sa.fingerprint)
+    }
 }
 
 /// Where the inbound window of an SA starts after a restart: no number up to it is accepted again then.

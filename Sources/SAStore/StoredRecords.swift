@@ -1,28 +1,35 @@
 import GRDB
+import IPsec
 
 /// The rows of SAs and keys, in memory as they are on disk: read once at the start, when each is compared with its
 /// checksum, and from then on changed with the disk. Nobody else writes them while this process has the directory.
 struct StoredRecords {
     /// Keys that `state reset` found: no site may use one.
-    private(set) var burned: Set<KeyName> = []
+    private(set) var burned: Set<KeyFingerprint> = []
     private var associations: [SAIdentity: SARecord] = [:]
     /// The highest IV that was ever reserved for a key.
-    private var vectors: [KeyName: UInt64] = [:]
+    private var vectors: [KeyFingerprint: UInt64] = [:]
 
     /// A transaction's changes, which count when it is on disk.
     struct Changes {
-        fileprivate var associations: [SAIdentity: SARecord] = [:]
-        fileprivate var vectors: [KeyName: UInt64] = [:]
+        /// A row as it will be, and whether there is one to be changed.
+        fileprivate struct Row<Contents> {
+            var contents: Contents
+            let isStored: Bool
+        }
+
+        fileprivate var associations: [SAIdentity: Row<SARecord>] = [:]
+        fileprivate var vectors: [KeyFingerprint: Row<UInt64>] = [:]
 
         var isEmpty: Bool { associations.isEmpty && vectors.isEmpty }
 
         /// How many SAs and keys they are of.
         var counts: (sas: Int, keys: Int) { (associations.count, vectors.count) }
 
-        /// None, with room for those of `associations` SAs and `vectors` keys.
-        init(associations: Int = 0, vectors: Int = 0) {
-            self.associations.reserveCapacity(associations)
-            self.vectors.reserveCapacity(vectors)
+        /// Room for those of a round that names so many keys: two thirds of them SAs, a third IVs.
+        mutating func reserve(_ keys: Int) {
+            associations.reserveCapacity(keys * 2 / 3)
+            vectors.reserveCapacity(keys / 3)
         }
     }
 
@@ -32,15 +39,25 @@ struct StoredRecords {
     /// All rows of the store, those of the audit table looked at as well. Throws `.damaged` at the first row that is
     /// not what was written.
     init(_ db: Database, path: String) throws {
-        let associationRows = try Row.fetchCursor(db, sql: "SELECT \(SARecord.columns) FROM security_associations")
-        while let row = try associationRows.next() {
-            let record = try SARecord(row, path: path)
+        associations.reserveCapacity(
+            try Int.fetchOne(db, sql: "SELECT count(*) FROM security_associations") ?? 0)
+        vectors.reserveCapacity(try Int.fetchOne(db, sql: "SELECT count(*) FROM initialization_vectors") ?? 0)
+        let associationRows = try RowReader(SARecord.columns, of: "security_associations", .association, db)
+        try associationRows.read(damaged: { key in
+            StoreError.damaged(
+                path: path, detail: "the record of an SA with key \(key) is not what was written")
+        }) { key, numbers in
+            guard let record = SARecord(key, numbers) else { return false }
             associations[record.identity] = record
+            return true
         }
-        let vectorRows = try Row.fetchCursor(db, sql: "SELECT \(VectorRecord.columns) FROM initialization_vectors")
-        while let row = try vectorRows.next() {
-            let record = try VectorRecord(row, path: path)
-            vectors[record.key] = record.reservedEnd
+        let vectorRows = try RowReader(VectorRecord.columns, of: "initialization_vectors", .vectors, db)
+        try vectorRows.read(damaged: { key in
+            StoreError.damaged(path: path, detail: "the IVs of key \(key) are not what was written")
+        }) { key, numbers in
+            guard let record = VectorRecord(key, numbers) else { return false }
+            vectors[key] = record.reservedEnd
+            return true
         }
         let keys = try Row.fetchCursor(db, sql: "SELECT \(BurnedKey.columns) FROM burned_keys")
         while let row = try keys.next() { burned.insert(try BurnedKey(row, path: path).key) }
@@ -52,47 +69,71 @@ struct StoredRecords {
         }
     }
 
-    /// Every key that has an SA, an IV, or was burned.
-    var keys: Set<KeyName> {
-        burned.union(vectors.keys).union(associations.keys.lazy.map(\.key))
-    }
+    /// Every key that has an SA, an IV, or was burned; some more than once.
+    var keys: [KeyFingerprint] { burned + Array(vectors.keys) + associations.keys.map(\.fingerprint) }
+
+    /// The SA's record on disk, if it has one.
+    subscript(sa: SAIdentity) -> SARecord? { associations[sa] }
 
     /// All SAs, by fingerprint and SPI.
-    var sorted: [SARecord] { StoredRecords.sorted(associations) }
+    var sorted: [SARecord] {
+        associations.values.sorted { StoredRecords.areInOrder($0.identity, $1.identity) }
+    }
 
     /// The SA's record with `changes`; a new one, installed at `now`, where it has none.
     func record(of sa: SAIdentity, now: Int64, _ changes: inout Changes) -> SARecord {
-        if let record = changes.associations[sa] ?? associations[sa] { return record }
-        let record = SARecord(identity: sa, installedAt: now)
-        changes.associations[sa] = record
-        return record
+        update(sa, now: now, &changes) { $0 }
     }
 
-    /// Changes the SA's record, if `change` does.
-    func update(_ sa: SAIdentity, now: Int64, _ changes: inout Changes, _ change: (inout SARecord) -> Void) {
-        let before = record(of: sa, now: now, &changes)
-        var record = before
-        change(&record)
-        if record != before { changes.associations[sa] = record }
+    /// Changes the SA's record, if `change` does. A new one, installed at `now`, is a change.
+    @discardableResult
+    func update<Result>(
+        _ sa: SAIdentity, now: Int64, _ changes: inout Changes, _ change: (inout SARecord) -> Result
+    ) -> Result {
+        let count = changes.associations.count
+        var isAsStored = false
+        func changed(_ row: inout Changes.Row<SARecord>) -> Result {
+            let before = row.contents, result = change(&row.contents)
+            isAsStored = row.isStored && row.contents == before
+            return result
+        }
+        let result = changed(&changes.associations[sa, default: row(of: sa, now)])
+        if isAsStored && changes.associations.count > count { changes.associations[sa] = nil }
+        return result
+    }
+
+    private func row(of sa: SAIdentity, _ now: Int64) -> Changes.Row<SARecord> {
+        let stored = associations[sa]
+        return Changes.Row(contents: stored ?? SARecord(identity: sa, installedAt: now), isStored: stored != nil)
     }
 
     /// Takes the block that `request`, for `key`, gets.
-    func reserve(_ request: ReservationRequest, key: KeyName, now: Int64, _ changes: inout Changes) -> ClosedRange<
-        UInt64
-    >? {
+    func reserve(
+        _ request: ReservationRequest, key: KeyFingerprint, now: Int64, _ changes: inout Changes
+    ) -> ClosedRange<UInt64>? {
         switch request {
         case .sequenceNumbers(_, let sa, _):
-            var record = record(of: sa, now: now, &changes)
-            guard let block = request.block(after: record.sequenceReserved) else { return nil }
-            record.sequenceReserved = block.upperBound
-            changes.associations[sa] = record
-            return block
+            return update(sa, now: now, &changes) { record in
+                let block = request.block(after: record.sequenceReserved)
+                if let block { record.sequenceReserved = block.upperBound }
+                return block
+            }
         case .initializationVectors:
-            let reserved = changes.vectors[key] ?? vectors[key] ?? 0
-            guard let block = request.block(after: reserved) else { return nil }
-            changes.vectors[key] = block.upperBound
+            let count = changes.vectors.count
+            func taken(_ row: inout Changes.Row<UInt64>) -> ClosedRange<UInt64>? {
+                let block = request.block(after: row.contents)
+                if let block { row.contents = block.upperBound }
+                return block
+            }
+            let block = taken(&changes.vectors[key, default: row(of: key)])
+            if block == nil && changes.vectors.count > count { changes.vectors[key] = nil }
             return block
         }
+    }
+
+    private func row(of key: KeyFingerprint) -> Changes.Row<UInt64> {
+        let stored = vectors[key]
+        return Changes.Row(contents: stored ?? 0, isStored: stored != nil)
     }
 
     /// Every counter moved on, as far as they go: sequence numbers that were used by `sequenceNumbers`, IVs by
@@ -104,56 +145,66 @@ struct StoredRecords {
             // Whether it has ESN is not known here: one without that comes behind 2^32 - 1 gets nothing any more.
             moved.sequenceReserved += min(
                 sequenceNumbers, ReservationRequest.lastExtendedSequenceNumber - record.sequenceReserved)
-            if moved != record { changes.associations[sa] = moved }
+            if moved != record { changes.associations[sa] = Changes.Row(contents: moved, isStored: true) }
         }
         for (key, reserved) in vectors {
             let moved = reserved + min(count, ReservationRequest.lastInitializationVector - reserved)
-            if moved != reserved { changes.vectors[key] = moved }
+            if moved != reserved { changes.vectors[key] = Changes.Row(contents: moved, isStored: true) }
         }
         return changes
     }
 
     /// Writes what changed, in the order of the tables' keys. Throws also when a row is not there that should be.
     func write(_ changes: Changes, _ db: Database) throws {
-        let insert = try db.cachedStatement(
-            sql: "INSERT INTO security_associations (\(SARecord.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        let update = try db.cachedStatement(
-            sql: """
-                UPDATE security_associations SET installed_at = ?3, packets = ?4, octets = ?5, sequence_reserved = ?6,
-                    replay_ceiling = ?7, replay_reached = ?8, checksum = ?9 WHERE fingerprint = ?1 AND spi = ?2
-                """)
-        for record in StoredRecords.sorted(changes.associations) {
-            let isStored = associations[record.identity] != nil
-            try execute(isStored ? update : insert, record.arguments, db)
+        var insert = try RowWriter(
+            "INSERT INTO security_associations (\(SARecord.columns)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", .association,
+            db)
+        var update = try RowWriter(
+            """
+            UPDATE security_associations SET installed_at = ?3, packets = ?4, octets = ?5, sequence_reserved = ?6,
+                replay_ceiling = ?7, replay_reached = ?8, checksum = ?9 WHERE fingerprint = ?1 AND spi = ?2
+            """, .association, db)
+        let rows = changes.associations.values.sorted {
+            StoredRecords.areInOrder($0.contents.identity, $1.contents.identity)
         }
-        let insertVectors = try db.cachedStatement(
-            sql: "INSERT INTO initialization_vectors (\(VectorRecord.columns)) VALUES (?, ?, ?)")
-        let updateVectors = try db.cachedStatement(
-            sql: "UPDATE initialization_vectors SET reserved_end = ?2, checksum = ?3 WHERE fingerprint = ?1")
-        for (key, end) in changes.vectors.sorted(by: { $0.key < $1.key }) {
-            let record = VectorRecord(key: key, reservedEnd: end)
-            try execute(vectors[key] == nil ? insertVectors : updateVectors, record.arguments, db)
+        for row in rows {
+            let record = row.contents
+            if row.isStored {
+                try update.write(record.identity.fingerprint, record.numbers)
+            } else {
+                try insert.write(record.identity.fingerprint, record.numbers)
+            }
         }
-    }
-
-    private func execute(_ statement: Statement, _ arguments: StatementArguments, _ db: Database) throws {
-        try statement.execute(arguments: arguments)
-        guard db.changesCount == 1 else {
-            throw DatabaseError(resultCode: .SQLITE_CORRUPT, message: "a row is gone that was there at the start")
+        var insertVectors = try RowWriter(
+            "INSERT INTO initialization_vectors (\(VectorRecord.columns)) VALUES (?, ?, ?)", .vectors, db)
+        var updateVectors = try RowWriter(
+            "UPDATE initialization_vectors SET reserved_end = ?2, checksum = ?3 WHERE fingerprint = ?1", .vectors, db)
+        for (key, row) in changes.vectors.sorted(by: { $0.key < $1.key }) {
+            let record = VectorRecord(key: key, reservedEnd: row.contents)
+            if row.isStored {
+                try updateVectors.write(key, record.numbers)
+            } else {
+                try insertVectors.write(key, record.numbers)
+            }
         }
     }
 
     /// Takes over what is on disk now.
     mutating func apply(_ changes: Changes) {
-        associations.reserveCapacity(associations.count + changes.associations.count)
-        vectors.reserveCapacity(vectors.count + changes.vectors.count)
-        associations.merge(changes.associations) { $1 }
-        vectors.merge(changes.vectors) { $1 }
+        // All that there is, in the first round of a new directory.
+        if associations.isEmpty {
+            associations = changes.associations.mapValues(\.contents)
+        } else {
+            for (sa, row) in changes.associations { associations[sa] = row.contents }
+        }
+        if vectors.isEmpty {
+            vectors = changes.vectors.mapValues(\.contents)
+        } else {
+            for (key, row) in changes.vectors { vectors[key] = row.contents }
+        }
     }
 
-    private static func sorted(_ associations: [SAIdentity: SARecord]) -> [SARecord] {
-        associations.values.sorted {
-            ($0.identity.key, $0.identity.spi.rawValue) < ($1.identity.key, $1.identity.spi.rawValue)
-        }
+    private static func areInOrder(_ left: SAIdentity, _ right: SAIdentity) -> Bool {
+        (left.fingerprint, left.spi.rawValue) < (right.fingerprint, right.spi.rawValue)
     }
 }

@@ -63,6 +63,8 @@ public struct EthernetHeader {
     @inlinable public var destination: MACAddress { MACAddress(rawValue: bytes.uint64(at: 0) >> 16) }
     /// Source address.
     @inlinable public var source: MACAddress { MACAddress(rawValue: bytes.uint64(at: 6) >> 16) }
+    /// The first 8 octets as they lie in memory: the destination, and two octets of the source.
+    @inlinable public var firstWord: UInt64 { bytes.word64(at: 0) }
     /// What the payload is.
     @inlinable public var etherType: UInt16 { bytes.uint16(at: 12) }
     /// The payload, padding included.

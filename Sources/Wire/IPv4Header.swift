@@ -132,11 +132,13 @@ public struct IPv4Header {
     @inlinable
     @inline(__always)
     public func decrementTimeToLive() {
-        let old = bytes.uint32(at: Offset.timeToLive)
-        // Equation 3, whose `~old + new` of the field is always 0xfeff: then there is one carry to fold, not three.
-        let sum = ~old & 0xffff &+ 0xfeff
-        let checksum = ~(sum &+ sum >> 16) & 0xffff
-        bytes.store(old & 0xffff_0000 &- 0x0100_0000 | checksum, at: Offset.timeToLive)
+        // Little-endian, TTL is the lowest octet and the checksum the highest two, its octets swapped as sums may be
+        // (RFC 1071 section 2 B).
+        let old = bytes.word32(at: Offset.timeToLive).littleEndian
+        // Equation 3 for a field that is 0x0100 less: as much more, and 1 for the carry, which 0xffff counts as.
+        let sum = old >> 16 &+ 1
+        let checksum = sum &+ (sum >= 0xffff ? 1 : 0)
+        bytes.store(word: (checksum << 16 | (old & 0xffff &- 1)).littleEndian, at: Offset.timeToLive)
     }
 
     /// Replaces the ECN bits (RFC 3168 section 5), checksum included.

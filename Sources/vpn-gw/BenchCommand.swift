@@ -11,7 +11,7 @@ struct BenchCommand: AsyncParsableCommand {
     var sizes = "64,128,256,512,1024,1420,8900,imix"
     @Option(help: "encap, decap or both, separated by commas.")
     var direction = "encap,decap,both"
-    @Option(help: "Numbers of SAs, separated by commas.")
+    @Option(help: "Numbers of SAs that each worker's packets take turns on in random order, separated by commas.")
     var associations = "1"
     @Option(
         help: """
@@ -19,8 +19,14 @@ struct BenchCommand: AsyncParsableCommand {
             crypto_aesni_mb beside the packets' way) or null (nobody does), separated by commas; measured in turn.
             """)
     var path = "software"
-    @Option(help: "Workers; this version measures 1.")
-    var workers = 1
+    @Option(
+        help: """
+            Numbers of workers, separated by commas, measured in turn; with more than one, each has a core, SAs and a \
+            feed of its own.
+            """)
+    var workers = "1"
+    @Option(help: "Samples of each row; fewer take less time and say less.")
+    var samples = 400
     @Option(help: "table, json or csv.")
     var format = BenchOptions.Format.table
     @Flag(
@@ -33,6 +39,16 @@ struct BenchCommand: AsyncParsableCommand {
     var directory = "/var/tmp"
     @Flag(help: "Also where ESP's cycles go: header passes and crypto apart.")
     var stages = false
+    @Flag(
+        help: """
+            What time packets take in place of cycles: percentiles at 10, 50 and 90 % of the rate that is kept up \
+            with, from when each was due to when it was sent.
+            """)
+    var latency = false
+    @Option(
+        help: ArgumentHelp(
+            "Also draw throughput and cycles an octet against the packet's size, as SVG.", valueName: "file.svg"))
+    var plot: String?
 
     func run() async throws {
         let options = try options()
@@ -44,11 +60,12 @@ struct BenchCommand: AsyncParsableCommand {
             }
             progress.end()
             print(try result.render(as: format))
+            // Last: what was measured is not lost when there is no such directory.
+            if let plot { try result.plot(to: plot) }
         }
     }
 
     private func options() throws -> BenchOptions {
-        guard workers == 1 else { throw ValidationError("--workers \(workers): this version measures 1 worker only") }
         var options = BenchOptions()
         options.sizes = try list(sizes, "--sizes", "imix or a number from 20 to 9000") { BenchOptions.Size($0) }
         options.directions = try list(direction, "--direction", "encap, decap or both") {
@@ -60,14 +77,46 @@ struct BenchCommand: AsyncParsableCommand {
         guard Set(options.paths).count == options.paths.count else {
             throw ValidationError("--path \(path): each path once")
         }
-        guard !reservations || options.paths == [.software] else {
-            throw ValidationError("--reservations is for --path software")
+        options.workers = try list(workers, "--workers", "a number from 1 to \(BenchOptions.workerLimits.upperBound)") {
+            Int($0).flatMap { BenchOptions.workerLimits.contains($0) ? $0 : nil }
+        }
+        guard Set(options.workers).count == options.workers.count else {
+            throw ValidationError("--workers \(workers): each number once")
+        }
+        guard !reservations || options.paths == [.software] && options.workers == [1] else {
+            throw ValidationError("--reservations is for --path software and one worker")
         }
         options.associations = try list(associations, "--associations", "a number from 1 to 65536") {
             Int($0).flatMap { BenchOptions.associationLimits.contains($0) ? $0 : nil }
         }
+        let most = (options.associations.max() ?? 1) * (options.workers.max() ?? 1)
+        guard BenchOptions.associationLimits.contains(most) else {
+            throw ValidationError("--associations of all workers together are 65536 at most; these are \(most)")
+        }
+        guard BenchOptions.sampleLimits.contains(samples) else {
+            throw ValidationError(
+                "--samples \(samples): give a number from 1 to \(BenchOptions.sampleLimits.upperBound)")
+        }
+        options.samples = samples
         options.stages = stages
+        options.latency = latency
+        try checkCombinations(options)
         return options
+    }
+
+    private func checkCombinations(_ options: BenchOptions) throws {
+        if latency {
+            guard options.directions != [.both] else {
+                throw ValidationError(
+                    "--latency is measured one way at a time: --direction encap, decap or both of them")
+            }
+            guard !reservations && !stages && plot == nil else {
+                throw ValidationError("--latency goes without --reservations, --stages and --plot")
+            }
+        }
+        if plot != nil && options.sizes.filter({ $0.lengths.count == 1 }).count < 2 {
+            throw ValidationError("--plot takes two --sizes or more besides imix: lines are drawn between them")
+        }
     }
 
     private func list<Element>(

@@ -13,6 +13,7 @@ struct CapsCommand: AsyncParsableCommand {
     var port: String?
     @Flag(help: "Print JSON.")
     var json = false
+    @OptionGroup var table: TableOption
     @OptionGroup var gateway: GatewayOption
 
     func run() async throws {
@@ -21,11 +22,11 @@ struct CapsCommand: AsyncParsableCommand {
 
     private func text() async throws -> String {
         do {
-            return try gateway.client.capabilities(port: port, json: json)
+            return try gateway.client.capabilities(port: port, json: json, columns: table.columns)
         } catch ControlClientError.noGateway(let path, let code) {
             guard let config = gateway.config else { throw ControlClientError.noGateway(path: path, code: code) }
             let site = try SiteReader.read(path: config, mode: .check).site
-            return try await CapabilityProbe.text(site, port: port, json: json)
+            return try await CapabilityProbe.text(site, port: port, json: json, columns: table.columns)
         }
     }
 }

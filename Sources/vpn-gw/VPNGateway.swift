@@ -21,6 +21,7 @@ struct VPNGateway: AsyncParsableCommand {
             exit(withError: ArgumentParser.ExitCode(Gateway.ExitCode.unavailable.rawValue))
         }
         CrashReports.disable()
+        LargeHeap.expect()
         if let problem = VerbCheck.problem(CommandLine.arguments.dropFirst()) {
             exit(withError: ValidationError(problem))
         }

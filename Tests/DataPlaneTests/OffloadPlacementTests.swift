@@ -107,7 +107,7 @@ struct EngineRulesTests {
         #expect(rules == .ixgbe)
         // A ninth bit of the SA's index would be another SA's key (P4); one place is the sentinel's.
         #expect(rules?.usableSlots(.outbound) == 255 && rules?.usableSlots(.inbound) == 1023)
-        #expect(rules?.removalDisarms == true && rules?.removesBySPI == true && rules?.startForgets == true)
+        #expect(rules?.removalDisarms == true && rules?.removesBySPI == true)
         for (driver, version) in [
             ("net_ixgbe", "DPDK 23.11.0"), ("net_ixgbe", "DPDK 22.1.0"), ("net_ixgbe_vf", "DPDK 22.11.11"),
             ("net_ice", "DPDK 22.11.11"), ("", ""),

@@ -97,7 +97,8 @@ extension OnDPDK {
             lookup.append(0)
             let counters = PolicyCounters([0, 0])
             lookup.classify(
-                slots, PolicyView(classifier, counters.view.outbound), tables.tunnels.unownedView, worker: nil)
+                slots, PolicyView(classifier, counters.view.outbound), tables.tunnels.unownedView, tables.lanes.view,
+                worker: nil)
             return lookup.verdict(0)
         }
 

@@ -179,6 +179,30 @@ extension OnDPDK {
             }
         }
 
+        @Test(
+            "at the edges of what an entry can say and of what DPDK counts tables in",
+            arguments: (110...130).flatMap { [($0, 1), (2, $0)] } + (56...66).map { (2, $0) } + [(300, 300)])
+        func narrowEntries(gateways: Int, parted: Int) throws {
+            var topology = Topology(
+                ports: [port("lan", .protected, ["10.0.0.0/31"]), port("wan", .unprotected, ["172.16.0.0/16"])],
+                routes: [], neighbors: [], tunnels: [], policies: [])
+            for number in 0..<max(gateways, parted) {
+                topology.routes.append(
+                    Topology.Route(
+                        destination: IPPrefix(
+                            containing: IPAddress(v4: 0x2000_0080 + UInt32(number) << 8),
+                            length: number < parted ? 25 : 24),
+                        via: IPAddress(v4: 0xac10_0001 + UInt32(number % gateways)), port: 1))
+            }
+            let plain = PlainRoutes(topology: topology), table = try CompiledRoutes(topology)
+            for number in 0..<UInt32(max(gateways, parted)) {
+                for last: UInt32 in [0, 127, 128, 255] {
+                    let address = IPAddress(v4: 0x2000_0000 + number << 8 + last)
+                    #expect(table.lookUp(address) == plain.lookUp(address), "\(address)")
+                }
+            }
+        }
+
         @Test("link-local addresses are in no table")
         func linkLocal() throws {
             let site = Topology(

@@ -72,6 +72,63 @@ extension OnDPDK {
             _ = rig.close("dropped is kept")
         }
 
+        @Test("of a burst that a port takes in part the rest goes later, in order, and each octet is counted once")
+        func takenInPart() throws {
+            let rig = try Rig(site())
+            func frame(_ number: Int) -> [UInt8] {
+                // Of lengths that no two neighbours share, and numbered.
+                let text = [UInt8(number >> 8), UInt8(number & 255)] + Array(repeating: 0, count: number * 7 % 93)
+                return Packet.frame(
+                    to: 0x0200_0000_0100,
+                    Packet.IPv4(
+                        ipProtocol: 17, source: 0x0a00_0102, destination: 0x0a00_0103,
+                        payload: Packet.udp(from: 1, to: 2, text)
+                    ).octets)
+            }
+            let lengths = (0..<40 * 30).map { frame($0).count }
+            var parts = 0, before: UInt64 = 0
+            for first in stride(from: 0, to: lengths.count, by: 30) {
+                rig.feed((first..<first + 30).map(frame), port: 0)
+                rig.poll(now: 0)
+                let counts = rig.group.counts, sent = Int(counts.transmitted)
+                #expect(counts.isConserved)
+                #expect(counts.ports[0].txOctets == UInt64(lengths[..<sent].reduce(0, +)), "\(sent) sent")
+                if (1..<30).contains(counts.transmitted - before) { parts += 1 }
+                before = counts.transmitted
+            }
+            #expect(parts > 0)
+            var numbers: [Int] = []
+            while true {
+                let taken = rig.take(0)
+                if taken.isEmpty { break }
+                numbers += taken.map { Int($0[42]) << 8 | Int($0[43]) }
+                rig.poll(now: 0)
+            }
+            let counts = rig.group.counts
+            #expect(numbers == numbers.sorted() && Set(numbers).count == numbers.count)
+            #expect(UInt64(numbers.count) == UInt64(lengths.count) - (counts.drops[.txFull] ?? 0))
+            #expect(counts.ports[0].txOctets == UInt64(numbers.reduce(0) { $0 + lengths[$1] }))
+            _ = rig.close("taken in part")
+        }
+
+        @Test("what no packet may carry is found behind any other in a burst, and first in one")
+        func martiansInBurst() throws {
+            let rig = try Rig(site())
+            let good = udp(0x0a00_0102, 0x0a00_0103), other = udp(0x0a00_0104, 0x0a00_0103)
+            // Its own as a source, a loopback on either side, nothing at all.
+            let bad = [
+                udp(0x0a00_0101, 0x0a00_0103), udp(0x7f00_0001, 0x0a00_0103), udp(0x0a00_0102, 0x7f00_0001), udp(0, 0),
+            ]
+            for martian in bad {
+                let before = rig.group.counts.drops[.martian] ?? 0
+                rig.feed([martian, good, good, martian, martian, other, good, martian], port: 0)
+                rig.poll(now: 0)
+                #expect(rig.take(0).count == 4)
+                #expect(rig.group.counts.drops[.martian] == before + 4)
+            }
+            _ = rig.close("martians in a burst")
+        }
+
         @Test(
             "a burst of echo requests is answered at clock 0 as at any other",
             arguments: [0, 1_700_000_000_000_000_000] as [UInt64])
@@ -264,6 +321,18 @@ extension OnDPDK {
             return counts
         }
 
+        @Test("of workers that run, what has begun and not ended is in flight")
+        func running() {
+            var counts = PacketCounts(ports: 1)
+            (counts.received, counts.originated, counts.transmitted, counts.consumed) = (10, 2, 4, 1)
+            counts.drops = [.noRoute: 2, .malformed: 1]
+            #expect(!counts.isConserved)
+            #expect(counts.ofRunning.inFlight == 4 && counts.ofRunning.isConserved)
+            // Ends are counted first, so that there can be none without a beginning; if one were, it would show.
+            counts.transmitted = 9
+            #expect(counts.ofRunning.inFlight == 0 && !counts.ofRunning.isConserved)
+        }
+
         @Test("every drop reason has a counter of its own")
         func reasons() {
             let block = WorkerBlock(ports: 3)
@@ -273,7 +342,8 @@ extension OnDPDK {
             }
             for port in 0..<3 { block.add(port + 1, to: .txOctets, port: port) }
             var counts = PacketCounts(ports: 3)
-            block.accumulate(into: &counts)
+            block.accumulateEnds(into: &counts)
+            block.accumulateBeginnings(into: &counts)
             for reason in DropReason.allCases { #expect(counts.drops[reason] == UInt64(reason.rawValue) + 1) }
             #expect(counts.ports.map(\.txOctets) == [1, 2, 3] && counts.ports.allSatisfy { $0.rxPackets == 0 })
             #expect(counts.received == 0 && counts.inFlight == 0)

@@ -53,7 +53,7 @@ struct KeyArenaTests {
 
     @Test("KEYMAT that goes is wiped, and so is what was no key")
     func wipedMaterial() throws {
-        let slabs = SecretSlabs(octets: Algorithm.aes128GCM16.keyMaterialOctets, slotsPerSlab: 4)
+        let slabs = SecretSlabs(octets: Algorithm.aes128GCM16.keyMaterialOctets, firstSlots: 4)
         let slot = try #require(slabs.take())
         unsafe slot.start.initializeMemory(as: UInt8.self, repeating: 0xa5, count: slabs.slotOctets)
         slabs.release(slot)

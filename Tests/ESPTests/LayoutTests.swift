@@ -1,3 +1,4 @@
+import CIPsecMB
 import Testing
 
 @testable import ESP
@@ -17,6 +18,14 @@ struct LayoutTests {
         #expect(MemoryLayout<CryptoJob>.offset(of: \.computedICV) == 0)
         #expect(MemoryLayout<CryptoJob>.offset(of: \.nonce) == 16)
         #expect(MemoryLayout<CryptoJob>.offset(of: \.extendedData) == 64)
+        // As C has them.
+        let (key, text) = unsafe (MemoryLayout<CryptoJob>.offset(of: \.key), MemoryLayout<CryptoJob>.offset(of: \.text))
+        let keyInC = unsafe MemoryLayout<cipsecmb_esp>.offset(of: \.key)
+        let textInC = unsafe MemoryLayout<cipsecmb_esp>.offset(of: \.text)
+        let lengthInC = unsafe MemoryLayout<cipsecmb_esp>.offset(of: \.length)
+        #expect(key == keyInC && text == textInC && MemoryLayout<CryptoJob>.offset(of: \.length) == lengthInC)
+        let stride = unsafe MemoryLayout<cipsecmb_esp>.stride
+        #expect(MemoryLayout<CryptoJob>.stride == stride)
         // Jobs follow each other: then each begins a line.
         #expect(MemoryLayout<CryptoJob>.stride == 128)
     }

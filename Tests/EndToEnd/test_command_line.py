@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import stat
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -24,6 +26,10 @@ ROW_KEYS = {
 @pytest.mark.parametrize("arguments", [
     ["--config"], ["frobnicate"], ["pcap", "--config", "x.toml"], ["pcap", "--config", "x.toml", "--in", "lan"],
     ["bench", "--sizes", "7"], ["bench", "--direction", "up"], ["bench", "--path", "sideways"],
+    ["bench", "--samples", "0"], ["bench", "--workers", "0"], ["bench", "--workers", "1,1"], ["bench", "--workers", "9"],
+    ["bench", "--workers", "2", "--reservations"], ["bench", "--associations", "40000", "--workers", "2"],
+    ["bench", "--latency", "--direction", "both"], ["bench", "--latency", "--plot", "x.svg"],
+    ["bench", "--plot", "x.svg", "--sizes", "64,imix"],
     ["keygen", "--near", "a"], ["keygen", "--algorithm", "des"],
     ["state", "log"], ["state", "show", "--directory", "x", "--config", "y"],
     ["state", "log", "--directory", "x", "--last", "0"]])
@@ -64,11 +70,70 @@ def test_bench_prints_the_rows_of_the_contract() -> None:
     assert [row["direction"] for row in rows] == ["encap", "decap", "both"]
     for row in rows:
         assert set(row) == ROW_KEYS
-        assert row["joules_per_gigabyte"] is None
+        assert row["joules_per_gigabyte"] is None or row["direction"] == "encap" and Path("/sys/class/powercap").exists()
         assert row["cycles_per_packet_min"] <= row["cycles_per_packet_median"]
     table = list(csv.DictReader(io.StringIO(command("bench", "--sizes", "imix", "--format", "csv").stdout)))
     assert [row["direction"] for row in table] == ["encap", "decap", "both"]
     assert set(table[0]) == ROW_KEYS
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two workers take two cores")
+def test_bench_measures_several_workers_and_associations_in_one_run() -> None:
+    arguments = ["--sizes", "64", "--workers", "1,2", "--associations", "1,40", "--path", "software,null", "--direction", "encap",
+                 "--samples", "5"]
+    rows = json.loads(command("bench", *arguments, "--format", "json").stdout)
+    assert all(set(row) == ROW_KEYS for row in rows)
+    assert [(row["associations"], row["path"], row["workers"]) for row in rows] == [
+        (associations, path, workers) for associations in (1, 40) for path in ("software", "null") for workers in (1, 2)]
+
+
+def test_bench_without_a_core_for_each_worker_is_69() -> None:
+    result = command("bench", "--workers", "2", wrapper=["taskset", "-c", str(min(os.sched_getaffinity(0)))])
+    assert result.code == 69
+    assert "lscpu" in result.stderr
+
+
+def test_bench_times_packets_at_three_loads() -> None:
+    arguments = ["--latency", "--sizes", "64,1420", "--path", "software,lookaside", "--samples", "20"]
+    rows = json.loads(command("bench", *arguments, "--format", "json").stdout)
+    assert [(row["inner_octets"], row["path"], row["direction"], row["load_percent"]) for row in rows] == [
+        (octets, path, direction, load) for octets in (64, 1420) for path in ("software", "lookaside")
+        for direction in ("encap", "decap") for load in (10, 50, 90)]
+    for row in rows:
+        assert row["packets"] >= 1000
+        percentiles = [row[f"{name}_nanoseconds"] for name in ("p50", "p90", "p99", "p999", "max")]
+        assert 0 < percentiles[0] and percentiles == sorted(percentiles)
+        offered = row["no_loss_packets_per_second"] * row["load_percent"] / 100
+        assert abs(row["offered_packets_per_second"] - offered) <= 1
+    table = list(csv.DictReader(io.StringIO(
+        command("bench", "--latency", "--sizes", "imix", "--direction", "encap", "--format", "csv").stdout)))
+    assert [set(row) for row in table] == 3 * [set(rows[0])]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put a meter where the kernel's would be")
+def test_bench_reads_the_kernels_energy_meter(tmp_path: Path) -> None:
+    counter = tmp_path / "powercap" / "intel-rapl:0"
+    counter.mkdir(parents=True)
+    for name, text in (("name", "package-0"), ("max_energy_range_uj", "262143328850"), ("energy_uj", "1000000")):
+        (counter / name).write_text(f"{text}\n")
+    wrapper = ["unshare", "-m", "sh", "-c", f'mount --bind {tmp_path} /sys/class && exec "$@"', "sh"]
+    arguments = ["bench", "--sizes", "64", "--samples", "5", "--format", "json"]
+    rows = {row["direction"]: row for row in json.loads(command(*arguments, wrapper=wrapper).stdout)}
+    # This meter stands still.
+    assert rows["encap"]["joules_per_gigabyte"] == 0
+    assert rows["decap"]["joules_per_gigabyte"] is rows["both"]["joules_per_gigabyte"] is None
+
+
+def test_bench_draws_a_figure(tmp_path: Path) -> None:
+    file = tmp_path / "figure.svg"
+    assert command("bench", "--sizes", "64,imix,1420", "--path", "software,null", "--plot", file, "--samples", "5").code == 0
+    root = ElementTree.parse(file).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(root.findall("{*}polyline")) == 2 * 2 * 3  # paths, panels, directions
+    assert "TSC" in root.find("{*}desc").text
+    result = command("bench", "--sizes", "64,128", "--samples", "5", "--plot", tmp_path / "absent" / "figure.svg")
+    assert result.code == 73 and "figure.svg" in result.stderr
+    assert "cycles/packet" in result.stdout  # what was measured is not lost
 
 
 def test_keygen_writes_both_ends_and_never_overwrites(tmp_path: Path) -> None:

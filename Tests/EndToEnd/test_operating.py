@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vpngw.documents import command_lines, documents, problem
 from vpngw.gateway import BINARY, ROOT, command
 from vpngw.site import Port, Site, Tunnel
 
@@ -148,13 +149,41 @@ def test_the_guides_commands_do_what_they_say(tmp_path: Path) -> None:
     assert keys["site-a"] == keys["site-b"][::-1]
 
 
-@pytest.mark.parametrize("guide", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name)
-def test_verbs_and_links_of_the_guides_are_there(guide: Path) -> None:
-    text = guide.read_text()
-    for verb in set(re.findall(r"^(?:\$ )?vpn-gw ([a-z]+)\b", "\n".join(blocks(guide, "sh") + blocks(guide, "")), re.M)):
-        assert command(verb, "--help").code == 0, f"vpn-gw {verb}"
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_commands_and_links_of_documents_are_there(document: Path) -> None:
+    text = document.read_text()
+    wrong = [f"{line}: {why}" for line in command_lines(text) if (why := problem(line))]
+    assert not wrong, "\n".join(wrong)
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (guide.parent / link).exists(), link
+        assert (document.parent / link).exists(), link
+
+
+def test_documents_have_the_commands_that_are_looked_for() -> None:
+    """That the looking finds them: a document whose form is not understood has none."""
+    counts = {path.name: len(command_lines(path.read_text())) for path in documents()}
+    for name, least in {"README.md": 20, "site-to-site.md": 14, "troubleshooting.md": 20, "OFFLOAD.md": 6, "tuning.md": 5,
+                        "PERFORMANCE.md": 6, "HARDWARE.md": 1, "CONTROL.md": 20, "STATE.md": 8, "IXGBE-MODEL.md": 1}.items():
+        assert counts[name] >= least, f"{name}: {counts[name]} commands were found"
+
+
+@pytest.mark.parametrize(("line", "why"), [
+    ("vpn-gw shwo sa", "no verb shwo"), ("vpn-gw show sas", "show knows no sas"), ("vpn-gw state adpot --config a", "no verb adpot"),
+    ("vpn-gw state show|lgo --config a", "no verb lgo"), ("sudo vpn-gw --conf site.toml", "run has no option --conf"),
+    ("cd / && vpn-gw top --colour", "top has no option --colour"), ("true; vpn-gw caps wan", "caps takes no wan"),
+    ("vpn-gw check --config", "--config lacks its value"), ("vpn-gw check", "check lacks"),
+    ("ixgbe-model run -- vpn-gw --config a --reprot b", "no option --reprot"),
+    ("vpn-gw sa add --tunnel b \\\n  --outbound-spy 1", "no option --outbound-spy"), ("vpn-gw show sa --json=1", "--json takes no value"),
+    ("vpn-gw export linux|vpp --tunel b --config a", "no option --tunel"), ("vpn-gw top     # all of it", None),
+    ("vpn-gw show offload        each SA", None), ("install -o vpn-gw -g vpn-gw a b", None), ("vpn-gw show sa | less", None),
+    ("vpn-gw keygen --near a --far b 2>/dev/null", None)])
+def test_a_command_that_is_none_is_told(line: str, why: str | None) -> None:
+    texts = [f"```sh\n{line}\n```\n"]
+    # A mention has one line, nothing behind it, and may be incomplete.
+    if "lacks" not in (why or "") and not re.search(r" {3}|\n", line):
+        texts.append(f"Say `{line}`, so.\n")
+    for text in texts:
+        said = [problem(one) for one in command_lines(text)]
+        assert (why in said[0] if why else said in ([None], [])), (text, said)
 
 
 # Export.

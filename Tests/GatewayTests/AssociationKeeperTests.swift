@@ -37,6 +37,44 @@ struct AssociationKeeperTests {
                 == .init(sequence: 2 * Self.block + 1, vector: InitializationVectorFloor.at(rig.now)))
     }
 
+    @Test("numbers wait for devices, and are not used up when these do not come")
+    func devicesFirst() throws {
+        let rig = try KeeperRig(), request = TestChildren.request(0), closed = Gate()
+        closed.close()
+        let commits = rig.store.written.commits
+        #expect(throws: StoreError.self) {
+            try rig.keeper(numbersAfter: closed).install([request], now: rig.now)
+        }
+        #expect(rig.store.written.commits == commits)
+        try rig.crash()
+        #expect(try StateStore.inspect(directory: rig.path).isEmpty)
+        try rig.crash()
+        let gate = Gate(), keeper = rig.keeper(numbersAfter: gate), none = rig.store.written.commits
+        let (pairs, before) = try together(
+            { [now = rig.now] in try keeper.install([request], now: now) },
+            {
+                defer { gate.open() }
+                return rig.store.written.commits
+            })
+        #expect(before == none)
+        #expect(try rig.record(pairs[0].sameness.outbound).sequenceReserved == Self.block)
+        #expect(rig.send(1, pairs[0]).sent == [.init(sequence: 1, vector: Self.floor)])
+    }
+
+    @Test("no number is used up for SAs that there is no room for")
+    func noRoom() throws {
+        let rig = try KeeperRig(), pair = try rig.install(0)
+        let requests = Array(repeating: TestChildren.request(1), count: AttentionMap.capacity / 2)
+        // The pair has two places.
+        try rig.arena.checkRoom(for: AttentionMap.capacity - 2)
+        #expect(throws: DataPlaneError.self) { try rig.arena.checkRoom(for: AttentionMap.capacity - 1) }
+        try rig.crash()
+        let before = rig.store.written.commits
+        #expect(throws: DataPlaneError.self) { try rig.keeper.install(requests, now: rig.now) }
+        #expect(rig.store.written.commits == before)
+        withExtendedLifetime(pair) {}
+    }
+
     @Test("the next block is asked for when half of one is gone, and not before")
     func refill() throws {
         let rig = try KeeperRig(), pair = try rig.install(0)

@@ -7,6 +7,39 @@ import Testing
 
 @Suite("vpn-gw check")
 struct CheckReportTests {
+    @Test("what becomes of each pair of a tunnel that several workers share, and what is noted of it")
+    func lanes() throws {
+        let more = (1...2).map { index in
+            let zeros = String(repeating: "0", count: 30)
+            return """
+                [[tunnel.child]]
+                outbound = { spi = \(index + 1000), key = "0xa\(zeros)\(index)00000000" }
+                inbound = { spi = \(index + 1000), key = "0xb\(zeros)\(index)00000000" }
+
+                """
+        }
+        let place = "[[tunnel.child]]\nnot_before"
+        let text = goodSite.replacingOccurrences(of: place, with: more.joined() + place)
+        let reading = try readSite(text)
+        let report = CheckReport(site: reading.site, problems: reading.problems)
+        let lines = report.text.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) }
+        for words in [
+            "2 at the same time: each has a pair of SAs, and flows are shared out",
+            "without a date, beside the others of that time, on a worker of its own",
+            "without a date, spare: waits until one of that time ends",
+        ] {
+            #expect(lines.count { $0.hasSuffix(words) } == 1, "\(words)\n\(report.text)")
+        }
+        let notes = reading.problems.filter { $0.severity == .note }.map(\.description)
+        #expect(notes.count { $0.contains("3 pairs for one time, and 2 workers: 2 are used side by side") } == 1)
+        #expect(notes.count { $0.contains("on 1 worker(s) send for the tunnel, 2 before") } == 1, "\(notes)")
+        // One worker is told what it always was.
+        let one = try readSite(text.replacingOccurrences(of: "worker_cores = [1, 2]", with: "worker_cores = [1]"))
+        let plain = CheckReport(site: one.site, problems: one.problems)
+        #expect(!one.problems.contains { $0.severity == .note })
+        #expect(!plain.text.contains("at the same time") && !plain.text.contains("without a date,"))
+    }
+
     @Test("the text of a good site, line by line")
     func text() throws {
         let reading = try readSite(goodSite)
@@ -16,7 +49,7 @@ struct CheckReportTests {
         }
         .map { String($0.fingerprint.description.prefix(16)) }
         let lines = report.text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-        #expect(lines[0].contains("warning: tunnel[0]: static keys"))
+        #expect(lines[0].contains("warning: tunnel: static keys in all 2 tunnels: nothing"))
         let expected = """
             1 warning
 
@@ -145,7 +178,7 @@ struct CheckReportTests {
         let used = try #require(reading.site.topology.tunnels.first).children[0].outbound
         func report(_ reserved: UInt64?) -> CheckReport {
             var report = CheckReport(site: reading.site, problems: [])
-            let identity = SAIdentity(fingerprint: used.key.fingerprint.description, spi: used.spi)
+            let identity = SAIdentity(fingerprint: used.key.fingerprint, spi: used.spi)
             let records = reserved.map { [SARecord(identity: identity, installedAt: 0, sequenceReserved: $0)] }
             report.add(.success(records ?? []), "site.toml")
             return report
@@ -189,7 +222,7 @@ struct CheckReportTests {
         #expect(object["valid"] as? Bool == false && object["site"] == nil)
         #expect(
             (object["problems"] as? [[String: Any]])?.map { $0["path"] as? String } == [
-                "tunnel[0]", "tunnel[0].outbound.spi",
+                "tunnel", "tunnel[0].outbound.spi",
             ])
         let absent = CheckReport(
             site: nil,

@@ -1,3 +1,4 @@
+import DataPlane
 import Foundation
 import IPsec
 import Testing
@@ -79,6 +80,11 @@ struct ControlDocumentationTests {
         #expect(page.contains("at most \(ControlView.Summary.tunnelLimit):"))
     }
 
+    @Test("the ways in which packets are spread")
+    func spreading() {
+        for way in PacketSpreading.allCases { #expect(page.contains("\"\(way.rawValue)\""), "\(way)") }
+    }
+
     @Test("the limits")
     func limits() {
         let limits = HTTPLimits()
@@ -102,7 +108,7 @@ struct ControlDocumentationTests {
 }
 
 /// A row of each kind with every field set.
-private enum Sample {
+enum Sample {
     static let time = ControlTime(secondsSince1970: 0)
     static let spi = SPI(rawValue: 0x1001)
     /// Names in the samples that are no field.
@@ -123,10 +129,11 @@ private enum Sample {
         priority: 1, packets: 0, octets: 0)
     static let port = ControlView.Port(
         name: "wan", role: "protected", device: "d", driver: "d", mac: "m", link: .up, mtuOctets: 1500,
-        vlan: 7, addresses: ["a"],
+        vlan: 7, rxQueues: 2, spreading: PacketSpreading.deviceBySPI.rawValue, numaNode: 0, addresses: ["a"],
         rxPackets: 0, rxOctets: 0, txPackets: 0, txOctets: 0, rxMissed: 0, rxErrors: 0, rxNoBuffers: 0)
     static let worker = ControlView.Worker(
-        index: 0, core: 1, polls: 2, busyShare: 0.5, handoffQueuePackets: 0, tablesGeneration: 1,
+        index: 0, core: 1, polls: 2, rxPackets: 3, busyShare: 0.5, handedOverPackets: 1, takenOverPackets: 2,
+        handoffQueuePackets: 0, tablesGeneration: 1,
         blockedNanosecondsMax: 0, associations: 1)
     static let offload = ControlView.Offload(
         tunnel: "t", spi: spi, direction: .outbound, wanted: "auto", path: "software", why: "w",
@@ -134,6 +141,10 @@ private enum Sample {
     static let capability = ControlView.Capability(
         port: "wan", driver: "a", direction: .outbound, mode: "tunnel", algorithms: ["a"],
         extendedSequenceNumbers: false, udpEncapsulation: false, replayWindowPackets: 0, slots: 1, isUsable: false,
+        why: "w")
+    static let cryptoDevice = ControlView.CryptoDevice(
+        device: "crypto0", driver: "d", algorithm: "a", inFlightPacketsMax: 1, slots: 1, associations: 1,
+        isUsable: false,
         why: "w")
     static let neighbor = ControlView.Neighbor(
         port: "wan", family: "ipv4", address: "a", mac: "m", state: "static", ageSeconds: 1)
@@ -156,11 +167,11 @@ private enum Sample {
         workers: [.init(index: 0, core: 1, busyShare: 0.5, packetsPerSecond: 0)])
 
     static let rows: [any Sendable] = [
-        association, policy, port, worker, offload, capability, neighbor, route, summary.workers[0],
+        association, policy, port, worker, offload, capability, cryptoDevice, neighbor, route, summary.workers[0],
     ]
     static let views: [ControlView] = [
         .sa([association]), .spd([policy]), .ports([port]), .workers([worker]), .offload([offload]),
-        .caps([capability]),
+        .caps([capability], [cryptoDevice]),
         .drops([.replayed: 1]), .neighbors([neighbor]), .routes([route]), .report(ControlMetricsTests.report),
         .summary(summary),
     ]

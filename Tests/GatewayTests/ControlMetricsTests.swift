@@ -12,7 +12,8 @@ struct ControlMetricsTests {
         drops: ["replayed": 1, "integrity_failed": 3], sas: [], isConserved: true)
 
     static let counters = ControlCounters(
-        workers: [.init(busySeconds: 1.5, polls: 9)], softLifetimeEvents: 5, hardLifetimeEvents: 6, storeCommits: 7,
+        workers: [.init(busySeconds: 1.5, polls: 9, handedOver: 4)], softLifetimeEvents: 5, hardLifetimeEvents: 6,
+        storeCommits: 7,
         storeWrittenOctets: 8)
 
     private func ask(_ rig: ControlRig, _ method: String, _ path: String) async throws -> Answer {
@@ -42,6 +43,7 @@ struct ControlMetricsTests {
                 "vpngw_lifetime_events_total{kind=\"hard\"} 6", "vpngw_store_commits_total 7",
                 "vpngw_store_written_octets_total 8", "vpngw_sas 1",
                 "vpngw_worker_busy_seconds_total{worker=\"0\"} 1.500000", "vpngw_worker_polls_total{worker=\"0\"} 9",
+                "vpngw_worker_handed_over_packets_total{worker=\"0\"} 4",
             ] {
                 #expect(lines.contains(expected), "\(expected)")
             }

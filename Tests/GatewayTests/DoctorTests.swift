@@ -56,6 +56,14 @@ final class FakeMachine: Sendable {
         try FileManager.default.createSymbolicLink(atPath: root + path, withDestinationPath: target)
     }
 
+    /// A crypto device at 0000:3d:01.0.
+    func addQAT(driver: String, vendor: String = "0x8086") throws {
+        let directory = "/sys/bus/pci/devices/0000:3d:01.0"
+        try write("\(directory)/vendor", "\(vendor)\n")
+        try link("\(directory)/driver", "../../../../bus/pci/drivers/\(driver)")
+        try link("\(directory)/iommu_group", "../../../kernel/iommu_groups/7")
+    }
+
     func remove(_ path: String) throws { try FileManager.default.removeItem(atPath: root + path) }
 
     /// The machine, whose user is this process's or `user`.
@@ -112,6 +120,11 @@ struct DoctorTests {
         var site: [String: String] = [:]
         var user: UInt32 = 0, free: UInt64 = 1 << 40, synchronized: Bool? = true
         var change: @Sendable (FakeMachine) throws -> Void = { _ in }
+    }
+
+    /// What gives the good site a crypto device.
+    static func crypto(_ device: String) -> [String: String] {
+        ["memory_mib = 512": "memory_mib = 512\ncrypto_devices = [\"\(device)\"]"]
     }
 
     static let cases = [
@@ -210,6 +223,39 @@ struct DoctorTests {
         Case(testDescription: "another DPDK", level: .fail, words: "drivers are not there", remedy: "apt-get install") {
             try $0.remove("/pmds")
         },
+        Case(
+            testDescription: "no crypto driver", level: .fail, words: "driver crypto_ipsec_mb is not installed",
+            remedy: "apt-get install 'librte-crypto-ipsec-mb[0-9]*'", site: crypto("crypto_aesni_mb0")),
+        Case(
+            testDescription: "no crypto driver of its own name", level: .fail,
+            words: "driver crypto_openssl is not installed",
+            remedy: "apt-get install 'librte-crypto-openssl[0-9]*'", site: crypto("crypto_openssl0,x=1")),
+        Case(
+            testDescription: "no crypto device at all", level: .fail, words: "no crypto driver of DPDK's is called so",
+            remedy: "crypto_devices", site: crypto("aesni_mb0")),
+        Case(
+            testDescription: "crypto in software", level: .warn, words: "crypto_ipsec_mb is software",
+            remedy: "offload = \"off\"", site: crypto("crypto_aesni_mb_pmd_1")
+        ) { try $0.write("/pmds/librte_crypto_ipsec_mb.so.23", "") },
+        Case(
+            testDescription: "crypto without AES-GCM", level: .fail, words: "no AES-128-GCM",
+            remedy: "crypto_aesni_mb0", site: crypto("crypto_null0")
+        ) { try $0.write("/pmds/librte_crypto_null.so.23", "") },
+        Case(
+            testDescription: "no QAT", level: .fail, words: "no PCI device 0000:3d:01.0",
+            remedy: "lspci -D -d ::0b40", site: crypto("0000:3d:01.0")),
+        Case(
+            testDescription: "the kernel's QAT", level: .fail, words: "is the kernel's, by 4xxxvf",
+            remedy: "dpdk-devbind.py --bind=vfio-pci 0000:3d:01.0", site: crypto("0000:3d:01.0")
+        ) { try $0.addQAT(driver: "4xxxvf") },
+        Case(
+            testDescription: "no QAT driver", level: .fail, words: "driver common_qat is not installed",
+            remedy: "'librte-common-qat[0-9]*'", site: crypto("0000:3d:01.0")
+        ) { try $0.addQAT(driver: "vfio-pci") },
+        Case(
+            testDescription: "a stranger's crypto device", level: .warn, words: "of vendor 0x4242",
+            remedy: "vpn-gw caps", site: crypto("0000:3d:01.0")
+        ) { try $0.addQAT(driver: "vfio-pci", vendor: "0x4242") },
         Case(testDescription: "capabilities", level: .fail, words: "lacks CAP_NET_ADMIN, CAP_NET_RAW", remedy: "setcap")
         {
             try $0.write("/proc/self/status", "CapEff:\t0000000000804000\nCpus_allowed_list:\t0-3\n")
@@ -293,6 +339,16 @@ struct DoctorTests {
         } else {
             #expect(report.exitCode == .ok, "\(report.text)")
         }
+    }
+
+    @Test("a crypto device with its driver, bound, is ok")
+    func coprocessor() throws {
+        let machine = try FakeMachine()
+        try machine.addQAT(driver: "vfio-pci")
+        try machine.write("/pmds/librte_common_qat.so.23", "")
+        let found = findings(machine, try site(DoctorTests.crypto("0000:3d:01.0")))
+        #expect(found.allSatisfy { $0.level == .ok }, "\(found)")
+        #expect(found.contains { $0.subject == "crypto 0000:3d:01.0" && $0.text == "0000:3d:01.0: vfio-pci" })
     }
 
     @Test("without a site only what no gateway can do without fails")

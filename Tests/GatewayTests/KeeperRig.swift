@@ -52,6 +52,11 @@ final class KeeperRig {
         try store.queue.writeWithoutTransaction { try $0.execute(sql: "PRAGMA query_only = \(fails ? 1 : 0)") }
     }
 
+    /// A keeper over the same directory that takes no numbers before `gate` is open.
+    func keeper(numbersAfter gate: Gate) -> AssociationKeeper {
+        AssociationKeeper(store: store, arena: arena, numbersAfter: gate)
+    }
+
     func install(_ number: Int, lifetime: Lifetime = Lifetime(), window: Int = 64) throws -> AssociationPair {
         try keeper.install([TestChildren.request(number, lifetime: lifetime, window: window)], now: now)[0]
     }

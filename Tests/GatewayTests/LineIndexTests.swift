@@ -63,6 +63,19 @@ struct LineIndexTests {
         }
     }
 
+    @Test("of many places each has its line, the first of those that stand twice")
+    func many() {
+        let tables = (0..<3000).map { "[[a]]\nb = { c = \($0) }\n" }.joined()
+        let index = LineIndex(Array("[head]\n\(tables)[head.d]\n".utf8))
+        for number in [0, 1, 100, 1500, 2999] {
+            #expect(index.line(of: "a[\(number)]") == 2 + 2 * number)
+            #expect(index.line(of: "a[\(number)].b.c") == 3 + 2 * number)
+            #expect(index.line(of: "a[\(number)].b.missing") == 3 + 2 * number)
+        }
+        #expect(index.line(of: "head.d.e") == 6002)
+        #expect(index.line(of: "a") == 2 && index.line(of: "head") == 1 && index.line(of: "nothing") == nil)
+    }
+
     @Test(
         "text cut anywhere is survived",
         arguments: ["", "\"", "\"\"\"", "'''x", "a = [", "a = {", "a = { b", "[[", "[a.", "a.", "\\"])

@@ -111,6 +111,24 @@ struct PeerExportTests {
         }
     }
 
+    @Test("pairs that several workers use at once are all received; with one worker nothing is said of it")
+    func sideBySide() throws {
+        var site = try self.site()
+        var further = site.topology.tunnels[0].children[0]
+        further.outbound.spi = SPI(rawValue: 0x7001)
+        further.inbound.spi = SPI(rawValue: 0x7002)
+        site.topology.tunnels[0].children.insert(further, at: 1)
+        site.dpdk.workerCores = [1]
+        for kind in PeerExport.Kind.allCases { #expect(try !export(kind, site).contains("RFC 9611"), "\(kind)") }
+        site.dpdk.workerCores = [1, 2]
+        let linux = try export(.linux, site), vpp = try export(.vpp, site)
+        #expect(linux.contains("vpn-gw sends under 2 pairs at once") && linux.contains("pcpu-num"))
+        #expect(
+            linux.contains("proto esp spi 0x00007001")
+                && !linux.contains("\nip xfrm state add src 198.51.100.1 dst 192.0.2.1 proto esp spi 0x00007002"))
+        #expect(vpp.contains("ipsec sa add 21 spi 28673 ") && vpp.contains("sa-out 10 sa-in 20 sa-in 21\n"))
+    }
+
     @Test("a tunnel that is not there gets the nearest, and no name becomes a command")
     func names() throws {
         #expect {

@@ -1,6 +1,7 @@
 import ESP
 import Foundation
 import IPsec
+import SeededRandom
 import Testing
 import Wire
 
@@ -163,7 +164,24 @@ struct SiteReaderTests {
             error.description.contains(
                 "/etc/vpn-gw/site.toml:\(line): tunnel[0].outbound.spi: SPI 255 is reserved (RFC 4303 section 2.1); "
                     + "hint: use 256 or above"))
-        #expect(error.description.contains(": warning: tunnel[0]: static keys"))
+        #expect(error.description.contains(": warning: tunnel: static keys in all 2 tunnels: "))
+    }
+
+    @Test("that keys are static is said once, of all tunnels, at the first one's line")
+    func staticKeys() throws {
+        func told(_ text: String) -> [ConfigurationProblem] {
+            problems(of: text).filter { $0.message.hasPrefix("static keys") }
+        }
+        let several = try #require(told(goodSite).first)
+        #expect(told(goodSite).count == 1 && several.path == "tunnel" && several.severity == .warning)
+        #expect(several.message.hasPrefix("static keys in all 2 tunnels: "))
+        let header = try #require(goodSite.range(of: "[[tunnel]]"))
+        #expect(several.line == goodSite[..<header.lowerBound].count { $0 == "\n" } + 1)
+        let second = try #require(goodSite.range(of: "[[tunnel]]", range: header.upperBound..<goodSite.endIndex))
+        let rest = goodSite.range(of: "\n[[policy]]", range: second.upperBound..<goodSite.endIndex)
+        var one = goodSite
+        one.removeSubrange(second.lowerBound..<(rest?.lowerBound ?? goodSite.endIndex))
+        #expect(told(one).map(\.message).allSatisfy { $0.hasPrefix("static keys: ") } && told(one).count == 1)
     }
 
     @Test(
@@ -199,6 +217,37 @@ struct SiteReaderTests {
         let all = problems(of: (0..<2000).map { "unknown\($0) = 1" }.joined(separator: "\n"))
         #expect(all.count == 501)
         #expect(all.last?.message.contains("further problems") == true)
+    }
+
+    @Test("of thousands of tunnels each mistake is told with its line, in their order", arguments: [3, 499, 500, 700])
+    func largeSite(mistakes: Int) throws {
+        var random = SplitMix64(seed: UInt64(mistakes))
+        let count = 3000
+        let wrong = Set((0..<count).shuffled(using: &random).prefix(mistakes))
+        let head = try #require(goodSite.firstRange(of: "[[tunnel]]").map { String(goodSite[..<$0.lowerBound]) })
+        var text = head, expected: [(line: Int, path: String)] = []
+        var line = head.count { $0 == "\n" }
+        for number in 0..<count {
+            let isWrong = wrong.contains(number), key = String(0x1000 + number, radix: 16)
+            let keys = ["1", "2"].map { $0 + key + String(repeating: "0", count: 39 - key.count) }
+            let lines = [
+                "[[tunnel]]", "name = \"t\(number)\"", "local_address = \"192.0.2.1\"",
+                "remote_address = \"192.0.2.2\"", "local_subnets = [\"10.0.1.0/24\"]",
+                "remote_subnets = [\"11.\(number >> 8).\(number & 255).0/24\"]",
+                "outbound = { spi = \(isWrong ? 5 : 0x1_0000 + number), key = \"0x\(keys[0])\" }",
+                "inbound = { spi = \(0x2_0000 + number), key = \"0x\(keys[1])\" }",
+            ]
+            text += lines.joined(separator: "\n") + "\n"
+            if isWrong { expected.append((line + 7, "tunnel[\(number)].outbound.spi")) }
+            line += lines.count
+        }
+        let all = problems(of: text), errors = all.filter { $0.severity == .error }
+        let told = errors.filter { $0.line != nil }
+        let wrongly = zip(told, expected).first { ($0.path, $0.line) != ($1.path, $1.line) }
+        #expect(wrongly == nil)
+        #expect(told.count == min(mistakes, 500))
+        #expect(errors.count == told.count || errors.last?.message.contains("further problems") == true)
+        #expect(mistakes < 700 || errors.count == told.count + 1)
     }
 
     // MARK: Files

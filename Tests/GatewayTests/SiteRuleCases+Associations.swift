@@ -29,13 +29,13 @@ extension RuleCase {
             RuleCase(firstTime, "not_before = \(value)", "tunnel[0].child[0].not_before", words)
         } + [
             RuleCase(
-                beforeChild, child("not_before = 2027-01-01T00:00:00Z") + beforeChild,
+                beforeChild, child("not_before = 2027-01-01T00:00:01Z") + beforeChild,
                 "tunnel[0].child[1].not_before", at: "not_before = 2027-01-01T01:00:00+01:00",
-                "is not after 2027-01-01T00:00:00Z of tunnel[0].child[0].not_before in line 52"),
+                "is before 2027-01-01T00:00:01Z of tunnel[0].child[0].not_before in line 52"),
             RuleCase(
                 beforeChild, child("not_before = 2028-02-29T00:00:00Z") + beforeChild,
                 "tunnel[0].child[1].not_before", at: "not_before = 2027-01-01T01:00:00+01:00",
-                "2027-01-01T00:00:00Z is not after 2028-02-29T00:00:00Z"),
+                "2027-01-01T00:00:00Z is before 2028-02-29T00:00:00Z"),
             RuleCase("[[tunnel.child]]", "[tunnel.child]", "tunnel[0].child", "two pairs of brackets"),
             RuleCase(firstTime, "not_befor = 1", "tunnel[0].child[0].not_befor", "did you mean not_before?"),
             RuleCase(

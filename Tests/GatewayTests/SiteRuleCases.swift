@@ -171,7 +171,7 @@ struct RuleCase: Sendable, CustomTestStringConvertible {
         RuleCase(
             "remote_subnets = [\"10.0.2.0/24\"]", "remote_subnets = [\"10.0.0.0/16\"]", "tunnel[1].remote_subnets",
             at: "\"10.0.4.0/24\"]", "the more specific selector does not win", .warning),
-        RuleCase("[[tunnel]]", "[[tunnel]]", "tunnel[0]", "RFC 8221 section 3", .warning),
+        RuleCase("[[tunnel]]", "[[tunnel]]", "tunnel", "RFC 8221 section 3", .warning),
     ]
 
     static let offload: [RuleCase] = [

@@ -9,7 +9,7 @@ import Testing
 final class StateReportTests {
     private let directory = FileManager.default.temporaryDirectory.path + "/vpn-gw-state-" + UUID().uuidString
     private let sa = SAIdentity(
-        fingerprint: String(repeating: "0123456789abcdef", count: 4), spi: SPI(rawValue: 0x1001))
+        fingerprint: KeyFingerprint(digest: SIMD4(repeating: 0x0123_4567_89ab_cdef)), spi: SPI(rawValue: 0x1001))
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
 
@@ -22,7 +22,7 @@ final class StateReportTests {
         ]
         round.usage = [SAUsage(sa: sa, packets: 12, octets: 3456)]
         _ = try store.commit(round, now: 1_700_000_000)
-        try store.audit(AuditEntry(at: 1_700_000_000, who: "gateway", what: "started"))
+        try store.audit([AuditEntry(at: 1_700_000_000, who: "gateway", what: "started")])
     }
 
     @Test("show prints every SA with what is left of it")
@@ -80,7 +80,7 @@ final class StateReportTests {
         ] as [(StoreError, Gateway.ExitCode)] {
             let failure = Failure(error)
             #expect(failure.exitCode == code, "\(error)")
-            #expect(!failure.message.contains(sa.fingerprint))
+            #expect(!failure.message.contains(sa.fingerprint.description))
         }
     }
 }

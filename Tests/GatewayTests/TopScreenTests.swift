@@ -40,7 +40,7 @@ struct TopScreenTests {
 
     @Test("80 columns and 24 rows hold all of a small gateway")
     func small() throws {
-        let lines = TopScreen.lines(of: try summary(), rows: 24)
+        let lines = TopScreen.lines(of: try summary(), columns: 80, rows: 24)
         #expect(lines.count <= 24)
         // What a reason says may be cut, nothing else is.
         #expect(lines.prefix { !$0.text.hasPrefix("DROPPED") }.allSatisfy { $0.text.count <= 80 })
@@ -62,24 +62,85 @@ struct TopScreenTests {
     func sizes(rows: Int) throws {
         for tunnels in [0, 1, 32, 100_000] {
             for drops in [0, 5, 40] {
-                let lines = TopScreen.lines(of: try summary(tunnels: tunnels, drops: drops, workers: 2), rows: rows)
+                let lines = TopScreen.lines(
+                    of: try summary(tunnels: tunnels, drops: drops, workers: 2), columns: 20, rows: rows)
                 #expect(lines.count <= rows)
                 let frame = TopScreen.frame(lines, columns: 20, rows: rows, hasColor: true)
                 #expect(printed(frame).allSatisfy { $0.count <= 20 } && printed(frame).count <= rows + 1)
             }
         }
-        let text = TopScreen.lines(of: try summary(tunnels: 1000), rows: 40).map(\.text).joined(separator: "\n")
+        let text = TopScreen.lines(of: try summary(tunnels: 1000), columns: 80, rows: 40)
+            .map(\.text).joined(separator: "\n")
         #expect(text.contains(/… 9\d\d more/))
+    }
+
+    /// A terminal's columns and rows.
+    struct Size: Sendable, CustomTestStringConvertible {
+        var columns: Int, rows: Int
+        var testDescription: String { "\(columns)x\(rows)" }
+    }
+
+    @Test(
+        "what is cut says so, and what fits is whole",
+        arguments: [(80, 24), (120, 40), (40, 10), (20, 5), (1, 1)].map { Size(columns: $0, rows: $1) })
+    func cut(size: Size) throws {
+        let names = [
+            "münchen-straße-und-noch-viel-länger", "東京本社と大阪支社とのあいだのトンネル", "n\u{308}e\u{301}🚀🚀🚀-rockets-and-more",
+        ]
+        for name in names {
+            var summary = try summary(name: name)
+            for list in ["ports", "busiest_tunnels"] {
+                let rows = try #require(summary[list] as? [[String: Any]])
+                summary[list] = rows.map { $0.merging(["name": name]) { $1 } }
+            }
+            let lines = TopScreen.lines(of: summary, columns: size.columns, rows: size.rows)
+            let shown = printed(
+                TopScreen.frame(lines, columns: size.columns, rows: size.rows, hasColor: false))
+            #expect(lines.count <= size.rows)
+            for (line, text) in zip(lines, shown) {
+                #expect(TerminalText.columns(text) <= size.columns, "\(text)")
+                #expect(text == line.text || text.hasSuffix("…") && line.text.hasPrefix(text.dropLast()), "\(text)")
+            }
+            // A terminal with room to spare has whole names; their columns begin one below the other all the same.
+            let isWhole = lines.count { $0.text.hasPrefix(name) } == 5
+            #expect(isWhole == (size.columns >= 120), "\(shown)")
+            let paths = lines.filter { $0.text.contains("lookaside/lookaside") || $0.text.contains("PATH OUT/IN") }
+            let starts = paths.compactMap { line -> Int? in
+                let start = line.text.range(of: "lookaside/") ?? line.text.range(of: "PATH OUT")
+                return start.map { TerminalText.columns(line.text[..<$0.lowerBound]) }
+            }
+            #expect(Set(starts).count <= 1 && (starts.count == 3 || size.rows < 24), "\(starts)")
+        }
+        let small = TopScreen.lines(of: try summary(), columns: size.columns, rows: size.rows)
+        #expect((small.last?.text == "… and more, on a taller terminal") == (size.rows < 24))
+    }
+
+    @Test("columns of a terminal, and cutting to them")
+    func columns() {
+        let widths = [
+            ("", 0), ("abc", 3), ("ü", 1), ("u\u{308}", 1), ("東京", 4), ("한글", 4), ("ﾊﾝｶｸ", 4), ("🚀", 2), ("🇩🇪", 2),
+            ("…", 1), ("☎\u{fe0f}", 2),
+        ]
+        for (text, columns) in widths { #expect(TerminalText.columns(text) == columns, "\(text)") }
+        let cuts = [(4, "東京"), (3, "東…"), (2, "…"), (1, "…"), (0, "")]
+        for (columns, text) in cuts { #expect(TerminalText.cut("東京", to: columns) == text) }
+        #expect(TerminalText.cut("abc", to: 3) == "abc" && TerminalText.cut("abc", to: 2) == "a…")
+        #expect(TerminalText.trimmed("  a b  ") == "  a b" && TerminalText.trimmed("   ") == "")
+        #expect(TerminalText.presentable("a\u{202e}b\u{1b}") == "a\u{fffd}b\u{fffd}")
     }
 
     @Test("colour only where it is wanted, and each line cleared behind its end")
     func colour() throws {
-        let lines = TopScreen.lines(of: try summary(), rows: 24)
+        let lines = TopScreen.lines(of: try summary(), columns: 80, rows: 24)
         let plain = TopScreen.frame(lines, columns: 80, rows: 24, hasColor: false)
         #expect(!plain.contains("m") || !plain.contains(/\u{1b}\[[0-9;]*m/))
         let painted = TopScreen.frame(lines, columns: 80, rows: 24, hasColor: true)
         #expect(painted.contains("\u{1b}[1;31m") && painted.contains("\u{1b}[0m"))
-        #expect(plain.split(separator: "\r\n").dropLast().allSatisfy { $0.hasSuffix("\u{1b}[K") })
+        // A full line has nothing behind it, and clearing would take its last character.
+        for (line, text) in zip(plain.split(separator: "\r\n").dropLast(), printed(plain)) {
+            #expect(line.hasSuffix("\u{1b}[K") == (TerminalText.columns(text) < 80))
+        }
+        #expect(printed(plain).contains { TerminalText.columns($0) == 80 })
         #expect(plain.hasPrefix("\u{1b}[H") && plain.hasSuffix("\u{1b}[J"))
     }
 
@@ -95,7 +156,7 @@ struct TopScreenTests {
     @Test("numbers have at most six characters")
     func numbers() {
         let expected: [Double: String] = [
-            0: "0", 0.5: "0.5", 9.96: "10", 12: "12", 999: "999", 999.6: "1.00k", 1234: "1.23k", 9996: "10.0k",
+            0: "0", 0.5: "0.5", 3: "3", 9.96: "10", 12: "12", 999: "999", 999.6: "1.00k", 1234: "1.23k", 9996: "10.0k",
             123_456: "123k", 999_600: "1.00M", 14_880_952: "14.9M", 1e10: "10.0G", 1e30: ">999P",
         ]
         for (number, text) in expected { #expect(TopScreen.short(number) == text) }
@@ -103,7 +164,7 @@ struct TopScreenTests {
 
     @Test("an answer without its fields, of another version, is shown without them")
     func empty() {
-        #expect(!TopScreen.lines(of: [:], rows: 24).isEmpty)
+        #expect(!TopScreen.lines(of: [:], columns: 80, rows: 24).isEmpty)
         #expect(ControlTable.text(.summary, [:]).contains("DROPPED"))
     }
 }

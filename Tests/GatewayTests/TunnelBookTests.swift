@@ -13,7 +13,7 @@ struct BookRig {
 
     init() throws { installer = try CountingInstaller() }
 
-    mutating func follow(_ tunnels: [Topology.Tunnel], now: Int64, workers: Int = 2) throws {
+    mutating func follow(_ tunnels: [Topology.Tunnel], now: Int64, workers: Int = 1) throws {
         try book.follow(TestChildren.site(tunnels), workers: workers, installer: installer, now: now)
     }
 

@@ -10,14 +10,13 @@ struct ReservationHammer {
     static func main() throws {
         let now: Int64 = 1_800_000_000
         let sa = SAIdentity(
-            fingerprint: String(repeating: "0123456789abcdef", count: 4), spi: SPI(rawValue: 0x1001))
+            fingerprint: KeyFingerprint(digest: SIMD4(repeating: 0x0123_4567_89ab_cdef)), spi: SPI(rawValue: 0x1001))
         let store = try StateStore(directory: CommandLine.arguments[1], now: now, machine: nil)
         // Other keys in each run, so that new ones are written at any time.
         var key = Int(getpid()) << 20
         for turn in 1... {
             if turn % 16 == 0 { key += 1 }
-            let digits = String(key, radix: 16)
-            let fingerprint = String(repeating: "0", count: 64 - digits.count) + digits
+            let fingerprint = KeyFingerprint(digest: SIMD4(0, 0, 0, UInt64(key)))
             if turn % 16 == 0 {
                 _ = try store.open([SAIdentity(fingerprint: fingerprint, spi: SPI(rawValue: 0x1002))], now: now)
             }

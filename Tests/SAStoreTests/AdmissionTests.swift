@@ -82,7 +82,7 @@ struct AdmissionTests {
         #expect(error(now: testNow, nil) != nil)
         do {
             let store = try StateStore(directory: directory.state, now: testNow + 100, machine: nil)
-            try store.audit(AuditEntry(at: testNow + 900, who: "a test", what: "nothing"))
+            try store.audit([AuditEntry(at: testNow + 900, who: "a test", what: "nothing")])
         }
         #expect(error(now: testNow + 700, nil) != nil)
     }
@@ -112,8 +112,10 @@ struct AuditTests {
         #expect(try StateStore.auditEntries(directory: directory.state, last: 10) == [])
         var store: StateStore? = try StateStore(directory: directory.state)
         let entries = (1...20).map { AuditEntry(at: testNow + $0, who: "uid 0 (root), pid \($0)", what: "act \($0)") }
-        for entry in entries { try store?.audit(entry) }
-        #expect(store?.written.commits == 20)
+        for entry in entries.prefix(10) { try store?.audit([entry]) }
+        try store?.audit(Array(entries.dropFirst(10)))
+        try store?.audit([])
+        #expect(store?.written.commits == 11)
         #expect(try StateStore.auditEntries(directory: directory.state, last: .max) == entries)
         #expect(try StateStore.auditEntries(directory: directory.state, last: 3) == entries.suffix(3))
         #expect(try StateStore.auditEntries(directory: directory.state, last: -1) == [])
@@ -124,10 +126,11 @@ struct AuditTests {
     @Test("texts are bounded, and no control character gets to a terminal")
     func bounded() throws {
         let store = try StateStore(directory: directory.state)
-        try store.audit(
+        try store.audit([
             AuditEntry(
                 at: testNow, who: String(repeating: "w", count: 10_000),
-                what: "a\u{1b}[31mb\r\nc\0d\u{85}e" + String(repeating: "\u{1f469}", count: 10_000)))
+                what: "a\u{1b}[31mb\r\nc\0d\u{85}e" + String(repeating: "\u{1f469}", count: 10_000))
+        ])
         let entry = try #require(try StateStore.auditEntries(directory: directory.state, last: 1).first)
         #expect(entry.who == String(repeating: "w", count: 200))
         #expect(entry.what.hasPrefix("a [31mb  c d e\u{1f469}") && entry.what.unicodeScalars.count == 1000)
@@ -139,7 +142,7 @@ struct AuditTests {
             let other = try TemporaryDirectory()
             do {
                 let store = try StateStore(directory: other.state)
-                for what in ["a", "b", "c"] { try store.audit(AuditEntry(at: testNow, who: "who", what: what)) }
+                for what in ["a", "b", "c"] { try store.audit([AuditEntry(at: testNow, who: "who", what: what)]) }
             }
             try withoutTriggers(other.file, "\(sql) WHERE sequence = \(sequence)")
             guard case .damaged(_, let detail) = errorOfOpening(other.state) else {

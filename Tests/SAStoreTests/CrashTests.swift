@@ -1,4 +1,5 @@
 import Foundation
+import IPsec
 import SeededRandom
 import Testing
 
@@ -42,7 +43,7 @@ struct CrashTests {
 
     private enum Hammer {
         static let sa = SAIdentity(
-            fingerprint: String(repeating: "0123456789abcdef", count: 4), spi: identity(0, 0x1001).spi)
+            fingerprint: KeyFingerprint(digest: SIMD4(repeating: 0x0123_4567_89ab_cdef)), spi: identity(0, 0x1001).spi)
     }
 
     private struct Grant {

@@ -1,3 +1,4 @@
+import IPsec
 import SeededRandom
 import Testing
 
@@ -5,7 +6,7 @@ import Testing
 
 /// What the store promises, with nothing clever: the highest number reserved for each counter.
 private struct PlainStore {
-    var vectors: [String: UInt64] = [:]
+    var vectors: [KeyFingerprint: UInt64] = [:]
     var sequences: [SAIdentity: UInt64] = [:]
 
     mutating func grant(_ request: ReservationRequest) -> ClosedRange<UInt64>? {
@@ -79,7 +80,7 @@ struct ReservationPropertyTests {
     private func counter(of request: ReservationRequest) -> String {
         switch request {
         case .sequenceNumbers(_, let sa, _): "\(sa.fingerprint) \(sa.spi)"
-        case .initializationVectors(_, let fingerprint, _): fingerprint
+        case .initializationVectors(_, let fingerprint, _): fingerprint.description
         }
     }
 }

@@ -21,7 +21,7 @@ struct StoreFileTests {
                     .sequenceNumbers(count: 1000, sa: identity(key, 0x1001)),
                 ]
             })
-        try store.audit(AuditEntry(at: testNow, who: "a test", what: "made a store"))
+        try store.audit([AuditEntry(at: testNow, who: "a test", what: "made a store")])
     }
 
     @Test("directory and files are for their owner alone")
@@ -258,7 +258,7 @@ struct StoreFileTests {
     func flippedRows() throws {
         try makeStore(keys: 1)
         let good = try octets(of: directory.file)
-        let name = Array(fingerprint(1).utf8)
+        let name = Array(fingerprint(1).description.utf8)
         let rows = (0..<good.count - name.count).filter { good[$0..<$0 + name.count].elementsEqual(name) }
         #expect(rows.count == 2)
         // The fingerprint, and then what follows with its checksum: at least 10 octets in either table.
@@ -270,7 +270,9 @@ struct StoreFileTests {
                 Issue.record("octet \(place): not refused as damaged")
                 continue
             }
-            #expect(!detail.contains(fingerprint(1).prefix(17)), "a text that has more than 16 digits of a fingerprint")
+            #expect(
+                !detail.contains(fingerprint(1).description.prefix(17)),
+                "a text that has more than 16 digits of a fingerprint")
         }
     }
 

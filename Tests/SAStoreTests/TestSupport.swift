@@ -23,10 +23,7 @@ final class TemporaryDirectory {
 }
 
 /// A fingerprint for each number.
-func fingerprint(_ number: Int) -> String {
-    let digits = String(number, radix: 16)
-    return String(repeating: "0", count: 64 - digits.count) + digits
-}
+func fingerprint(_ number: Int) -> KeyFingerprint { KeyFingerprint(digest: SIMD4(0, 0, 0, UInt64(number))) }
 
 func identity(_ key: Int, _ spi: UInt32) -> SAIdentity {
     SAIdentity(fingerprint: fingerprint(key), spi: SPI(rawValue: spi))

@@ -51,8 +51,9 @@ CDPDK_SAME_OFFSET(pool);
 
 typedef struct cdpdk_mbuf *cdpdk_mbuf_ref;
 
-// A pool of COUNT buffers with ROOM octets each (headroom included); NULL and rte_errno on failure.
-void *cdpdk_pool_create(const char *name, uint32_t count, uint32_t cache, uint16_t room);
+// A pool of COUNT buffers with ROOM octets each (headroom included), on NUMA node NODE if that has so much (-1: any);
+// NULL and rte_errno on failure.
+void *cdpdk_pool_create(const char *name, uint32_t count, uint32_t cache, uint16_t room, int node);
 void cdpdk_pool_free(void *pool);
 uint32_t cdpdk_pool_in_use(void *pool);
 
@@ -88,8 +89,9 @@ CDPDK_INLINE uint16_t cdpdk_tx_burst(uint16_t port, uint16_t queue, cdpdk_mbuf_r
     return rte_eth_tx_burst(port, queue, (struct rte_mbuf **)buffers, count);
 }
 
-// A ring of COUNT - 1 places (COUNT a power of two); many producers unless SINGLE. NULL and rte_errno on failure.
-void *cdpdk_ring_create(const char *name, uint32_t count, bool single);
+// A ring of COUNT - 1 places (COUNT a power of two); many producers unless SINGLE. NODE as above. NULL and rte_errno on
+// failure.
+void *cdpdk_ring_create(const char *name, uint32_t count, bool single, int node);
 void cdpdk_ring_free(void *ring);
 uint32_t cdpdk_ring_count(void *ring);
 CDPDK_INLINE uint32_t cdpdk_ring_enqueue(void *ring, cdpdk_mbuf_ref *buffers, uint32_t count) {
@@ -108,7 +110,7 @@ typedef struct cdpdk_port_request {
     uint16_t rx_descriptors, tx_descriptors;
     bool secure;    // with the device's IPsec engine, each way
     bool loopback;  // what is sent comes back and never reaches the wire
-    void *pool;
+    void *const *pools;  // of each receive queue
 } cdpdk_port_request;
 
 typedef struct cdpdk_port_state {
@@ -119,6 +121,7 @@ typedef struct cdpdk_port_state {
     uint32_t max_mtu_octets;
     int mtu_error;                  // 0, or -errno: the device keeps its own MTU
     bool rss;                       // received packets are spread over its queues
+    bool rss_spi;                   // and ESP by its SPI
     int error;                      // -errno of the step that failed
     const char *failed_step;        // NULL when the port runs
 } cdpdk_port_state;
@@ -147,6 +150,9 @@ CDPDK_INLINE int cdpdk_errno(void) { return rte_errno; }
 int cdpdk_processors(int *numbers, int capacity);
 // Makes the process undumpable (PR_SET_DUMPABLE); false when the kernel refuses.
 bool cdpdk_hide_memory(void);
+// Sets malloc up for much that comes and goes at once: what is freed is used again and not given back to the kernel,
+// which would have to clear it for each use. Before there are threads.
+void cdpdk_expect_large_heap(void);
 // Whether the system clock follows another (adjtimex): 1 or 0, -1 when the kernel does not say.
 int cdpdk_clock_synchronized(void);
 // Version DPDK was built as, and the one the headers are.
@@ -185,7 +191,8 @@ typedef struct cdpdk_rule {
 // The same of an IPv6 packet.
 typedef struct cdpdk_flow_key6 {
     uint8_t protocol;
-    uint8_t zero[3];
+    uint8_t fragment;  // 1: a first or later one; no rule looks at it
+    uint8_t zero[2];
     uint32_t source[4], destination[4];
     uint16_t source_port, destination_port;
     uint32_t ports_visible;
@@ -210,9 +217,9 @@ void cdpdk_classifier_free(void *classifier);
 void cdpdk_classify(void *classifier, const cdpdk_flow_key *const *keys, uint32_t *results, uint32_t count);
 void cdpdk_classify6(void *classifier, const cdpdk_flow_key6 *const *keys, uint32_t *results, uint32_t count);
 
-// A longest-prefix table over IPv4 for up to COUNT routes; next hops 1 to 32767, 0 is none. NULL and rte_errno on
-// failure.
-void *cdpdk_fib_create(const char *name, uint32_t count);
+// A longest-prefix table over IPv4 for up to ROUTES routes; next hops below NEXT_HOPS, 32768 at most, of which 0 is
+// none; TABLES is in how many blocks of 256 addresses there are routes for parts. NULL and rte_errno on failure.
+void *cdpdk_fib_create(const char *name, uint32_t routes, uint32_t next_hops, uint32_t tables);
 void cdpdk_fib_free(void *fib);
 int cdpdk_fib_add(void *fib, uint32_t address, uint8_t length, uint64_t next_hop);
 // Addresses in the processor's order.

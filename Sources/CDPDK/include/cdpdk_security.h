@@ -38,9 +38,26 @@ void *cdpdk_session_create(void *context, const cdpdk_session_request *request, 
 // Attaches an ingress session to packets for its destination and SPI; -errno.
 int cdpdk_session_attach(uint16_t port, void *session, const cdpdk_session_request *request);
 int cdpdk_session_destroy(void *context, void *session);
-// Makes the device encrypt an ESP packet that is whole but for ciphertext and ICV, with no Ethernet header yet: its IP
-// header of so many octets comes first. Returns -errno, and then the buffer's flags are as they were.
-int cdpdk_session_mark(void *context, void *session, cdpdk_mbuf_ref buffer, uint16_t header_octets, bool is_ipv6);
+// What a packet's buffer says of a packet that a device is to encrypt, with an IP header of so many octets.
+typedef struct cdpdk_mark {
+    uint64_t flags, lengths;
+} cdpdk_mark;
+cdpdk_mark cdpdk_mark_make(uint16_t header_octets, bool is_ipv6);
+// Tells the driver which session a packet is for; -errno.
+int cdpdk_session_tell(void *context, void *session, cdpdk_mbuf_ref buffer);
+// Makes the device encrypt an ESP packet that is whole but for ciphertext and ICV, and perhaps for its Ethernet header.
+// Returns -errno, and then the buffer's flags are as they were.
+CDPDK_INLINE int cdpdk_session_mark(void *context, void *session, cdpdk_mbuf_ref buffer, cdpdk_mark mark) {
+    const uint64_t before = buffer->ol_flags;
+    ((struct rte_mbuf *)buffer)->tx_offload = mark.lengths;
+    buffer->ol_flags = (before & (RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL)) | mark.flags;
+    const int error = cdpdk_session_tell(context, session, buffer);
+    if (error != 0) buffer->ol_flags = before;
+    return error;
+}
+// The same for COUNT packets; returns how many the driver took, from the first on.
+uint32_t cdpdk_session_mark_all(
+    void *context, void *session, cdpdk_mbuf_ref *buffers, uint32_t count, cdpdk_mark mark);
 
 // What the device says of a received packet.
 CDPDK_INLINE bool cdpdk_mbuf_is_opened(cdpdk_mbuf_ref buffer) {

@@ -1,9 +1,10 @@
 // libipsec-mb's direct calls for the transforms of ESP and AH, which its macros hide from Swift, and the little around
 // them.
 //
-// The direct AES-GCM calls were measured faster than the library's job API and than cryptodev's CPU crypto. They report
-// misuse (a null pointer, a bad length) in a global word only; every argument here is made by us from checked lengths.
-// HMAC alone goes by jobs, because the library hashes several messages at once there.
+// The direct AES-GCM calls were measured faster than the library's job API and than cryptodev's CPU crypto; for what
+// nearly all packets are, code of our own is faster still (esp.c). The calls report misuse (a null pointer, a bad
+// length) in a global word only; every argument here is made by us from checked lengths. HMAC alone goes by jobs,
+// because the library hashes several messages at once there.
 #pragma once
 #include <intel-ipsec-mb.h>
 #include <stdbool.h>
@@ -78,6 +79,31 @@ CIPSECMB_INLINE void cipsecmb_gcm256_decrypt(IMB_MGR *manager, const void *key, 
                        (uint8_t *)icv, icv_length);
 }
 
+// An ESP packet with 32-bit sequence numbers under AES-128-GCM: SPI, sequence number and an IV of 8 octets lie before
+// LENGTH octets of text, and behind them is where an ICV of 16 goes.
+struct cipsecmb_esp {
+    // The ICV that it should have had, after it was decrypted.
+    uint64_t computed_icv[2];
+    // Salt, IV, and four zeros.
+    uint64_t nonce[2];
+    // Of a manager of this processor.
+    const void *key;
+    void *text;
+    uint64_t length;
+    // The caller's own.
+    uint64_t rest[9];
+};
+
+// Encrypt or decrypt packets in one piece each, in place. Only where `cipsecmb_esp_works`.
+//
+// Twice as fast as the library's calls at 64 octets, a fifth faster at 1420, hardly at 8900: see esp.c.
+void cipsecmb_esp_encrypt(struct cipsecmb_esp *packets, size_t count);
+void cipsecmb_esp_decrypt(struct cipsecmb_esp *packets, size_t count);
+// Whether this processor has the instructions.
+bool cipsecmb_esp_fits(const IMB_MGR *manager);
+// Whether this processor can, and they do what the library does with its keys, tried out.
+bool cipsecmb_esp_works(IMB_MGR *manager);
+
 // ChaCha20-Poly1305 likewise; the key is its 32 octets.
 void cipsecmb_chacha_encrypt(IMB_MGR *manager, const void *key, struct cipsecmb_context *context, void *text,
                              uint64_t length, const void *iv, const void *aad, uint64_t aad_length, void *icv,
@@ -112,7 +138,9 @@ void cipsecmb_hmac_finish(IMB_MGR *manager, struct cipsecmb_context *context);
 IMB_MGR *cipsecmb_manager_create(void);
 void cipsecmb_manager_free(IMB_MGR *manager);
 
-// A zeroed block of OCTETS at a 64-octet boundary, kept out of core dumps; NULL without memory.
+#define CIPSECMB_HUGE_PAGE_OCTETS 2097152
+// A zeroed block of OCTETS at a page boundary, kept out of core dumps; NULL without memory. From the size of a huge
+// page on it lies in such pages where the kernel has any.
 void *cipsecmb_secret_create(size_t octets);
 // Wipes the block before giving it back.
 void cipsecmb_secret_free(void *secret, size_t octets);
@@ -126,6 +154,5 @@ void cipsecmb_hmac_expand(IMB_MGR *manager, const void *key, struct cipsecmb_hma
 // SHA-256 (FIPS 180-4) of a short message; 32 octets out.
 void cipsecmb_sha256(IMB_MGR *manager, const void *message, size_t octets, void *digest);
 
-// The library's version text and the name of the instruction set the manager uses.
-const char *cipsecmb_version(void);
+// The name of the instruction set the manager uses.
 const char *cipsecmb_architecture(const IMB_MGR *manager);

@@ -16,7 +16,7 @@ public final class Coprocessor: @unchecked Sendable {
     /// DPDK's name of the driver.
     public let driver: String
     /// Sessions, one for each SA, that it has room for.
-    let sessionLimit: Int
+    public let sessionLimit: Int
     let lanes: [CoprocessorLane]
     /// Sessions it has.
     private(set) var sessions: Set<UInt64> = []

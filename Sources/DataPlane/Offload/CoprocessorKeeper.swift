@@ -51,7 +51,8 @@ struct CoprocessorKeeper {
         _ = group.gates.set(.crossing, device, true)
     }
 
-    private func isStuck(_ device: Int) -> Bool {
+    /// Whether a device stopped answering.
+    func isStuck(_ device: Int) -> Bool {
         lost.contains(device) || group.stuckCoprocessors.contains(device)
     }
 

@@ -17,15 +17,12 @@ public struct EngineRules: Equatable, Sendable {
     public var removalDisarms: Bool
     /// Whether SAs are removed by SPI alone, so that of two with the same SPI the wrong one would go.
     public var removesBySPI: Bool
-    /// Whether starting the port forgets all SAs.
-    public var startForgets: Bool
 
     /// drivers/net/ixgbe/ixgbe_ipsec.c and ixgbe_rxtx.c of DPDK 22.11.
     static let ixgbe = EngineRules(
         // The tables have 1024 each way. But what tells one context descriptor from the next has 8 bits for an outbound
         // SA (`union ixgbe_tx_offload`): SA 256 would be sent under the key of SA 0.
-        outboundSlots: 256, inboundSlots: 1024, addresses: 128, removalDisarms: true, removesBySPI: true,
-        startForgets: true)
+        outboundSlots: 256, inboundSlots: 1024, addresses: 128, removalDisarms: true, removesBySPI: true)
 
     /// SAs that the gateway gives it in a direction: one place is needed to switch the direction on again.
     func usableSlots(_ direction: Direction) -> Int {

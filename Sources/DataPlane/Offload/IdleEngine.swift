@@ -14,7 +14,9 @@ public enum IdleEngine {
     /// Has every SA of a group's tables be the engine's, on the port with this index, whose engine it is.
     public static func takeAll(_ group: WorkerGroup, port: Int) {
         for state in group.tables.states {
-            state.outbound?.reference.with { $0.deviceHandle.store(handle(port: port), ordering: .releasing) }
+            for outbound in state.lanes.compactMap(\.outbound) {
+                outbound.reference.with { $0.deviceHandle.store(handle(port: port), ordering: .releasing) }
+            }
             for inbound in state.inbound {
                 inbound.reference.with { $0.deviceHandle.store(handle(port: port), ordering: .releasing) }
             }

@@ -3,7 +3,8 @@
 //   install   the SA's packets go by software until the device has it: nothing to wait for
 //   remove    no packet may be under way under any SA of the direction, since the driver switches all of it off for a
 //             moment: workers stop leaving packets to the engine (software goes on), queues and FIFO run empty, then
-//   restart   the device forgets all: taken back before, given again after; what waits with a clear payload is lost
+//   restart   the device forgets all: stopped first, then taken back, and given again once it runs; what waits with a
+//             clear payload is lost
 //
 // Software does the same with the same numbers, so a packet that goes one way or the other is no difference to anyone.
 
@@ -76,9 +77,11 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     // MARK: What is wanted
 
-    /// Goes by other wishes: SAs that are not among them are taken back.
-    public func follow(_ wishes: [OffloadWish]) {
-        self.wishes = wishes
+    /// Goes by other wishes: SAs that are not among them are taken back. Without a device nobody looks at them, and it
+    /// takes a while to say what is wanted of many SAs.
+    public func follow(_ wishes: @autoclosure () -> [OffloadWish]) {
+        guard hasDevices else { return }
+        self.wishes = wishes()
         place()
     }
 
@@ -93,8 +96,17 @@ public final class OffloadKeeper: @unchecked Sendable {
     /// Whether a port did not start again.
     public func isDead(port: Int) -> Bool { dead.contains(port) }
 
+    /// Whether there is anything that could do an SA's work.
+    private var hasDevices: Bool { !group.coprocessors.isEmpty || ports.indices.contains { engine($0) != nil } }
+
     /// Where each SA's cryptography is done, by the SA's number.
     public func path(of id: Int) -> OffloadPath { paths[id] ?? .software(nil) }
+
+    /// The same of a wish, with the reason where there is no device at all.
+    public func path(of wish: OffloadWish) -> OffloadPath {
+        let reason = wish.choice == .lookaside ? FallbackReason.noCryptoDevice : .noEngine
+        return paths[wish.id] ?? .software(hasDevices || wish.choice == .off ? nil : reason)
+    }
 
     /// What happened since it was asked last.
     public func takeEvents() -> [OffloadEvent] {
@@ -111,6 +123,9 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     /// SAs that a coprocessor has.
     public func used(device: Int) -> Int { coprocessors.used(device: device) }
+
+    /// Whether a coprocessor stopped answering: it gets nothing any more.
+    public func isLost(device: Int) -> Bool { coprocessors.isStuck(device) }
 
     /// Why software does all of a direction of a port; nil when the engine is used.
     public func hindrance(port: Int, _ direction: Direction) -> FallbackReason? {
@@ -163,7 +178,7 @@ public final class OffloadKeeper: @unchecked Sendable {
                     $0.value.port == port && $0.value.session.direction == direction
                         && (!placed.contains($0.key) || wanted[$0.key]?.port != port)
                 }
-                remove(gone.keys.sorted(), port, direction, reasons)
+                remove(gone.keys.sorted(), port, direction)
             }
         }
         for request in requests where placed.contains(request.id) {
@@ -190,7 +205,7 @@ public final class OffloadKeeper: @unchecked Sendable {
 
     // MARK: What takes care
 
-    private func remove(_ ids: [Int], _ port: Int, _ direction: Direction, _ reasons: [Int: FallbackReason]) {
+    private func remove(_ ids: [Int], _ port: Int, _ direction: Direction) {
         let gone = ids.compactMap { sessions[$0] }
         guard !gone.isEmpty, let engine = engine(port) else { return }
         if direction == .outbound {
@@ -200,9 +215,7 @@ public final class OffloadKeeper: @unchecked Sendable {
             _ = group.gates.set(.outbound, port, engine.isArmed(.outbound))
         } else {
             engine.remove(gone.map(\.session))
-            // What it decrypted is still in the rings, and then in those between workers.
-            waitForRounds(StartedPort.descriptorRounds)
-            if workers > 1 { waitForRounds(HandoffRings.rounds) }
+            waitForOpened()
             for item in gone { item.wish.tell(handle: 0, reason: .reprogramming) }
         }
         for id in ids { sessions[id] = nil }
@@ -236,7 +249,9 @@ public final class OffloadKeeper: @unchecked Sendable {
     public func restart(port: Int) {
         guard !isClosed else { return }
         let gone = sessions.filter { $0.value.port == port }
-        for item in gone.values { item.wish.tell(handle: 0, reason: .reprogramming) }
+        for item in gone.values where item.session.direction == .outbound {
+            item.wish.tell(handle: 0, reason: .reprogramming)
+        }
         if !quiesce(port) && isLive {
             let version = group.gates.set(.purging, port, true)
             _ = wait(milliseconds: 500) { group.havePassed(gates: version) }
@@ -244,11 +259,15 @@ public final class OffloadKeeper: @unchecked Sendable {
         guard pause(port) else {
             // The engine still has everything, so all goes on as before.
             _ = group.gates.set(.purging, port, false)
-            for item in gone.values { item.wish.tell(handle: item.session.handle(port: port), reason: nil) }
+            for item in gone.values where item.session.direction == .outbound {
+                item.wish.tell(handle: item.session.handle(port: port), reason: nil)
+            }
             _ = group.gates.set(.outbound, port, engine(port)?.isArmed(.outbound) ?? false)
             return events.append(.busy(port: port))
         }
         stop(port, gone.values.map(\.session))
+        waitForOpened()
+        for item in gone.values { item.wish.tell(handle: 0, reason: .reprogramming) }
         for id in gone.keys { sessions[id] = nil }
         let error = cdpdk_port_restart(ports[port].id)
         _ = ports[port].joinGroups(topology.ports[port])
@@ -289,7 +308,7 @@ public final class OffloadKeeper: @unchecked Sendable {
         guard engine(port) != nil else { return }
         for direction in Direction.allCases {
             let ids = sessions.filter { $0.value.port == port && $0.value.session.direction == direction }.keys
-            remove(ids.sorted(), port, direction, [:])
+            remove(ids.sorted(), port, direction)
         }
         place()
     }
@@ -352,9 +371,16 @@ public final class OffloadKeeper: @unchecked Sendable {
         return isDone()
     }
 
+    /// Until workers have dealt with all that an inbound engine decrypted: it is still in the device's rings, and then
+    /// in those between workers. An SA of the same SPI must not take it for its own.
+    private func waitForOpened() {
+        waitForRounds(StartedPort.descriptorRounds)
+        if workers > 1 { waitForRounds(HandoffRings.rounds) }
+    }
+
     private func waitForRounds(_ count: UInt64) {
         guard isLive else { return }
         let before = group.rounds
-        _ = wait(milliseconds: 500) { zip(group.rounds, before).allSatisfy { $0 >= $1 + count } }
+        _ = wait(milliseconds: 10_000) { zip(group.rounds, before).allSatisfy { $0 >= $1 + count } }
     }
 }

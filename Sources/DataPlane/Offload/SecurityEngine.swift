@@ -8,7 +8,6 @@ import Synchronization
 final class DeviceSession: @unchecked Sendable {
     let direction: Direction
     let spi: SPI
-    let local: IPAddress
     fileprivate let pointer: UnsafeMutableRawPointer
     /// The driver keeps its address.
     private let key: KeyMaterial
@@ -16,13 +15,11 @@ final class DeviceSession: @unchecked Sendable {
     private let pool: SessionPool
 
     fileprivate init(
-        _ pointer: UnsafeMutableRawPointer, _ direction: Direction, _ spi: SPI, local: IPAddress, _ key: KeyMaterial,
-        _ pool: SessionPool
+        _ pointer: UnsafeMutableRawPointer, _ direction: Direction, _ spi: SPI, _ key: KeyMaterial, _ pool: SessionPool
     ) {
         unsafe self.pointer = unsafe pointer
         self.direction = direction
         self.spi = spi
-        self.local = local
         self.key = key
         self.pool = pool
     }
@@ -56,7 +53,7 @@ final class SecurityEngine: @unchecked Sendable {
     let rules: EngineRules
     private let port: UInt16
     private let context: UnsafeMutableRawPointer
-    private var pool: SessionPool
+    private let pool: SessionPool
     /// Those that no SA is behind: they switch a direction on again.
     private var sentinels: [Direction: DeviceSession] = [:]
 
@@ -99,7 +96,7 @@ final class SecurityEngine: @unchecked Sendable {
         guard let pointer = unsafe cdpdk_session_create(context, &request, pool.pointer) else { return nil }
         // Workers keep a port's number above the address.
         precondition(UInt(bitPattern: pointer) >> 48 == 0)
-        let session = unsafe DeviceSession(pointer, direction, spi, local: local, key, pool)
+        let session = unsafe DeviceSession(pointer, direction, spi, key, pool)
         if direction == .inbound, unsafe cdpdk_session_attach(port, pointer, &request) < 0 {
             // Without a flow this driver can't take it back; the pool keeps it.
             unsafe _ = cdpdk_session_destroy(context, pointer)
@@ -121,7 +118,7 @@ final class SecurityEngine: @unchecked Sendable {
         guard rules.removalDisarms else { return }
         if let sentinel = sentinels[direction] { unsafe _ = cdpdk_session_destroy(context, sentinel.pointer) }
         sentinels[direction] = nil
-        guard let key = KeyMaterial(hexadecimal: SecurityEngine.randomKey(), for: .aes128GCM16) else { return }
+        guard let key = KeyMaterial(randomFor: .aes128GCM16) else { return }
         let nowhere = IPAddress(v4: 0xc000_02ff)
         sentinels[direction] = install(
             direction, spi: SecurityEngine.sentinelSPI, key: key, mode: .tunnel, local: nowhere, remote: nowhere)
@@ -141,30 +138,15 @@ final class SecurityEngine: @unchecked Sendable {
         }
     }
 
-    private static func randomKey() -> String {
-        var generator = SystemRandomNumberGenerator()
-        return (0..<20).reduce(into: "0x") { text, _ in
-            let octet = String(UInt8.random(in: 0 ... .max, using: &generator), radix: 16)
-            text += octet.count == 1 ? "0" + octet : octet
-        }
-    }
-
-    /// Takes all back that it was given but `sessions`, the caller's own, before the port stops.
+    /// Takes back what it was given to be switched on.
     func disarm() {
         for sentinel in sentinels.values { unsafe _ = cdpdk_session_destroy(context, sentinel.pointer) }
         sentinels = [:]
     }
 
-    /// After the device has forgotten its SAs by itself: their sessions must not be destroyed, which would remove SAs
-    /// of the same SPI that it was given since. Memory for others; the old goes with its sessions.
-    func abandon() throws(DataPlaneError) {
-        sentinels = [:]
-        pool = unsafe try SessionPool(context, count: rules.outboundSlots + rules.inboundSlots + 2)
-    }
-
     /// Makes the device encrypt a packet with an IPv4 header without options; for a test of it.
     func mark(_ mbuf: Mbuf, _ session: DeviceSession) -> Bool {
-        unsafe cdpdk_session_mark(context, session.pointer, mbuf.pointer, 20, false) == 0
+        unsafe cdpdk_session_mark(context, session.pointer, mbuf.pointer, cdpdk_mark_make(20, false)) == 0
     }
 
     /// What workers need to mark packets.

@@ -14,11 +14,9 @@ struct PairRequest: Sendable {
     var inbound: Topology.Inbound
     var lifetime: Lifetime
 
-    var outboundIdentity: SAIdentity {
-        SAIdentity(fingerprint: outbound.key.fingerprint.description, spi: outbound.spi)
-    }
+    var outboundIdentity: SAIdentity { SAIdentity(fingerprint: outbound.key.fingerprint, spi: outbound.spi) }
 
-    var inboundIdentity: SAIdentity { SAIdentity(fingerprint: inbound.key.fingerprint.description, spi: inbound.spi) }
+    var inboundIdentity: SAIdentity { SAIdentity(fingerprint: inbound.key.fingerprint, spi: inbound.spi) }
 
     /// What makes two requests ask for the same SAs: then counters and windows go on.
     var sameness: Sameness {
@@ -70,6 +68,13 @@ final class AssociationPair: Sendable {
         }
         return SAUsage(
             sa: sameness.inbound, packets: inboundRecord.packets + packets, octets: inboundRecord.octets + octets)
+    }
+
+    /// Whether the outbound SA has used its last number: nothing goes out under it ever again (RFC 4303 section 3.3.3).
+    var isSpent: Bool {
+        let last = ReservationRequest.lastSequenceNumber(of: sameness.profile)
+        return outboundRecord.sequenceReserved >= last
+            || outbound.reference.with { $0.sequenceNumber.load(ordering: .relaxed) } >= last
     }
 
     /// Whether one of the two has this number.

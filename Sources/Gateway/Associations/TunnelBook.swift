@@ -4,6 +4,9 @@
 //
 // All but the retired are accepted: clocks of two sites differ, and packets are on their way when keys change. What is
 // sent under changes in one moment, with the tables (make before break).
+//
+// A tunnel that several workers share has as many lanes (RFC 9611), each with pairs of its own that go this way by
+// themselves. Nothing moves from one lane to another but the flows of a lane that ended: TunnelBook+Lanes.
 
 import DataPlane
 import ESP
@@ -22,8 +25,10 @@ struct TunnelBook: Sendable {
     struct Child: Sendable {
         let description: Topology.Child
         let origin: Origin
-        /// Whether it was the file's first when it was installed: that is sent under from the beginning.
-        var isFirst = false
+        /// Index of the tunnel's lane whose it is.
+        let lane: Int
+        /// Whether it is sent under by itself once its time has come; without a time, from the beginning.
+        var begins: Bool
         /// When it became current by hand or in an SA's stead, and its place among such acts.
         var activated: (at: Int64, order: UInt64)?
         /// Nil once it is retired.
@@ -39,13 +44,16 @@ struct TunnelBook: Sendable {
     /// Which limits of an SA somebody has been told of.
     struct LimitsTold: Sendable {
         var soft = false, hard = false
+        /// Of an outbound SA: its numbers are used up.
+        var isSpent = false
         var isAny: Bool { soft || hard }
     }
 
     /// A tunnel.
     struct Entry: Sendable {
         let name: String
-        let owner: Int
+        /// Index of the worker that has each lane.
+        let owners: [Int]
         var lifetime: Lifetime
         var children: [Child]
         /// Where the site says that the peer is.
@@ -60,7 +68,7 @@ struct TunnelBook: Sendable {
     private var activations: UInt64 = 0
     /// The latest time it was told. A clock that is set back neither brings back what has gone nor sends under what
     /// the peer has left.
-    private var clock = Int64.min
+    private(set) var clock = Int64.min
     private var assigned = 0
 
     /// What happened to an SA.
@@ -89,32 +97,40 @@ struct TunnelBook: Sendable {
         var assigned = self.assigned
         let clock = max(clock, now)
         let file = FileNames(topology, isNeeded: entries.contains { $0.children.contains { $0.origin == .runtime } })
+        next.reserveCapacity(topology.tunnels.count)
+        let most = known.isEmpty ? topology.tunnels.reduce(0) { $0 + $1.children.count } : 0
+        requests.reserveCapacity(most)
+        places.reserveCapacity(most)
         for tunnel in topology.tunnels {
             let previous = before[tunnel.name]
             let asked = tunnel.children.map { PairRequest(tunnel, $0, owner: 0) }
-            // Who owns an SA owns it for its life; so a tunnel that is renamed stays where its SAs are.
-            let owner =
-                previous?.owner
-                ?? (known.isEmpty ? nil : asked.lazy.compactMap { known[$0.sameness]?.pair?.owner }.first)
+            let byHand = (previous?.children ?? []).filter { $0.origin == .runtime && $0.pair != nil }
+            let ownersKnown = known.isEmpty ? [] : asked.map { known[$0.sameness]?.pair?.owner }
+            let lanes = TunnelLanes(
+                tunnel.children, workers: workers, first: previous?.owners.first, ownersKnown: ownersKnown,
+                byHand: byHand.map(\.lane), next: assigned)
             var entry = Entry(
-                name: tunnel.name, owner: owner ?? assigned % workers, lifetime: tunnel.lifetime, children: [],
+                name: tunnel.name, owners: lanes.owners, lifetime: tunnel.lifetime, children: [],
                 remote: tunnel.remoteAddress)
             if let previous, previous.remote == tunnel.remoteAddress {
                 entry.peer = tunnel.profile.natTraversal ? previous.peer : nil
                 entry.path = tunnel.learnsPathMTU ? previous.path : nil
             }
-            if owner == nil { assigned += 1 }
-            let retired = TunnelBook.retiredByTime(tunnel.children, clock)
-            let byHand = (previous?.children ?? []).filter { $0.origin == .runtime && $0.pair != nil }
+            if lanes.isNew { assigned += lanes.owners.count }
+            let retired = TunnelBook.retiredByTime(tunnel.children, lanes.assignment, clock)
             let spis = Set(tunnel.children.flatMap { [$0.outbound.spi, $0.inbound.spi] })
             for (index, description) in tunnel.children.enumerated() {
                 var request = asked[index]
-                request.owner = entry.owner
+                let lane = lanes.assignment.lanes[index]
+                request.owner = entry.owners[lane]
                 let kept =
                     known.isEmpty
-                    ? nil : known[request.sameness].flatMap { $0.pair?.owner == entry.owner ? $0 : nil }
+                    ? nil : known[request.sameness].flatMap { $0.pair?.owner == request.owner ? $0 : nil }
+                let begins = lanes.assignment.begins[index]
+                // What has waited without a time goes on to wait, wherever it stands in the file now.
                 var child = Child(
-                    description: description, origin: .file, isFirst: index == 0 && kept?.isFirst ?? true)
+                    description: description, origin: .file, lane: lane,
+                    begins: begins && (description.notBefore != nil || kept?.begins ?? true))
                 child.activated = kept?.activated
                 child.pair = kept?.pair
                 if let kept {
@@ -165,32 +181,23 @@ struct TunnelBook: Sendable {
         }
     }
 
-    /// Of a tunnel's children those that are over by the schedule alone: two later ones have begun.
-    private static func retiredByTime(_ children: [Topology.Child], _ now: Int64) -> Set<Int> {
-        let begun = children.indices.filter { $0 == 0 || children[$0].notBefore.map { $0 <= now } ?? false }
-        return Set(begun.dropLast(2))
+    /// Of a tunnel's children those that are over by the schedule alone: those of two later times have begun.
+    private static func retiredByTime(_ children: [Topology.Child], _ lanes: LaneAssignment, _ now: Int64) -> Set<Int> {
+        guard children.count > 1 else { return [] }
+        let begun = LaneAssignment.generations(children).filter { children[$0[0]].notBefore ?? .min <= now }
+        return Set(begun.dropLast(2).joined().filter { children[$0].notBefore != nil || lanes.begins[$0] })
     }
 
     /// Every pair that is installed.
     var pairs: [AssociationPair] { entries.flatMap { $0.children.compactMap(\.pair) } }
-
-    /// What tables are to say.
-    var states: [TunnelState] {
-        entries.map { entry in
-            let current = entry.children.first { $0.state == .current }
-            let isOver = current.map { $0.outboundLimits.hard } ?? false
-            return TunnelState(
-                outbound: isOver ? nil : current?.pair?.outbound, refusal: isOver ? .lifetimeExpired : .noOutboundSA,
-                inbound: entry.children.compactMap { $0.pair?.inbound }, owner: entry.owner)
-        }
-    }
 }
 
 extension TunnelBook {
     /// Whether tables of the same topology would say the same.
     func saysSame(as other: TunnelBook) -> Bool {
         states.elementsEqual(other.states) {
-            $0.outbound === $1.outbound && $0.refusal == $1.refusal && $0.inbound.elementsEqual($1.inbound, by: ===)
+            $0.lanes.elementsEqual($1.lanes) { $0.outbound === $1.outbound && $0.owner == $1.owner }
+                && $0.refusal == $1.refusal && $0.inbound.elementsEqual($1.inbound, by: ===)
         } && entries.elementsEqual(other.entries) { $0.peer == $1.peer && $0.path == $1.path }
     }
 }
@@ -216,7 +223,9 @@ extension TunnelBook {
 
     /// Adds a pair that is installed already.
     mutating func add(_ description: Topology.Child, _ pair: AssociationPair, to entry: Int) {
-        var child = Child(description: description, origin: .runtime)
+        var child = Child(
+            description: description, origin: .runtime,
+            lane: entries[entry].owners.firstIndex(of: pair.owner) ?? 0, begins: description.notBefore != nil)
         child.pair = pair
         entries[entry].children.append(child)
     }
@@ -243,7 +252,7 @@ extension TunnelBook {
         forgetPaths(now)
         for index in entries.indices {
             tellLimits(index, now, &events)
-            choose(index, now, &events)
+            for lane in entries[index].owners.indices { choose(index, lane, now, &events) }
         }
         return events
     }
@@ -279,7 +288,7 @@ extension TunnelBook {
             let soft = entry.lifetime.soft.seconds, hard = entry.lifetime.hard.seconds
             let outbound = LimitsTold(
                 soft: outboundSoft || isPast(soft, pair.outboundRecord),
-                hard: outboundHard || isPast(hard, pair.outboundRecord))
+                hard: outboundHard || isPast(hard, pair.outboundRecord), isSpent: pair.isSpent)
             let inbound = LimitsTold(
                 soft: inboundSoft || isPast(soft, pair.inboundRecord),
                 hard: inboundHard || isPast(hard, pair.inboundRecord))
@@ -296,66 +305,5 @@ extension TunnelBook {
             entries[index].children[number].outboundLimits = outbound
             entries[index].children[number].inboundLimits = inbound
         }
-    }
-
-    /// Of those that have begun the last is current, the one before is old, and what was before that is over.
-    private mutating func choose(_ index: Int, _ now: Int64, _ events: inout [Event]) {
-        var begun = begun(index, now)
-        if let last = begun.last, entries[index].children[last].outboundLimits.isAny,
-            let younger = younger(than: last, index)
-        {
-            activate(younger, in: index, now: now)
-            begun.append(younger)
-        }
-        for number in entries[index].children.indices {
-            let child = entries[index].children[number]
-            let state: State
-            switch begun.lastIndex(of: number) {
-            case let place? where place == begun.count - 1: state = .current
-            case let place? where place == begun.count - 2: state = .old
-            case .some: state = .retired
-            case nil: state = child.description.notBefore == nil ? .standby : .next
-            }
-            guard state != child.state, child.state != .retired else { continue }
-            entries[index].children[number].state = state
-            let name = entries[index].name, spi = child.description.outbound.spi
-            if state == .current { events.append(Event(kind: .activated, tunnel: name, direction: nil, spi: spi)) }
-            if state == .retired {
-                entries[index].children[number].pair = nil
-                events.append(Event(kind: .retired, tunnel: name, direction: nil, spi: spi))
-            }
-        }
-    }
-
-    /// Children that are or were to be sent under, in the order in which they were. The first of the file from the
-    /// beginning; others by their time or by hand.
-    private func begun(_ index: Int, _ now: Int64) -> [Int] {
-        let children = entries[index].children
-        func start(_ number: Int) -> (at: Int64, order: UInt64, number: Int)? {
-            let child = children[number]
-            guard child.pair != nil else { return nil }
-            if let activated = child.activated { return (activated.at, activated.order, number) }
-            if let at = child.description.notBefore { return at <= now ? (at, 0, number) : nil }
-            return child.isFirst ? (.min, 0, number) : nil
-        }
-        let begun = children.indices.compactMap(start).sorted { $0 < $1 }.map(\.number)
-        // When those that were are gone: better what waits than nothing.
-        if begun.isEmpty, let first = children.first, first.pair != nil, first.origin == .file,
-            first.description.notBefore == nil
-        {
-            return [0]
-        }
-        return begun
-    }
-
-    /// The one to go over to when `last` has reached its soft limit: the next that waits for nothing; and when it is at
-    /// its hard limit, even one whose time is still to come.
-    private func younger(than last: Int, _ index: Int) -> Int? {
-        let children = entries[index].children
-        let later = children.indices.filter {
-            $0 > last && children[$0].pair != nil && !children[$0].outboundLimits.isAny
-        }
-        if let standby = later.first(where: { children[$0].description.notBefore == nil }) { return standby }
-        return children[last].outboundLimits.hard ? later.first : nil
     }
 }

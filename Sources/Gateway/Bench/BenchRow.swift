@@ -1,16 +1,17 @@
 /// One line of the result. Names are the contract's.
 public struct BenchRow: Sendable, Encodable {
-    /// How packets were encrypted: "software".
+    /// Who encrypted: "software", "inline", "lookaside" or "null"; "software+store" with numbers reserved on disk,
+    /// "esp" for ESP without ports and lookups.
     public var path = "software"
     /// "encap", "decap" or "both".
     public var direction: String
     /// Mean inner IP length.
     public var innerOctets: Double
-    /// Number of SAs that packets took turns on.
+    /// Number of SAs of each worker that packets took turns on, in random order.
     public var associations: Int
-    /// Number of workers.
+    /// Number of workers, each on a core and with a feed of its own.
     public var workers = 1
-    /// TSC cycles a packet, feed included: median over samples.
+    /// TSC cycles a packet on its core, feed included: median over samples.
     public var cyclesPerPacketMedian: Double
     /// The least of all samples.
     public var cyclesPerPacketMin: Double
@@ -18,12 +19,21 @@ public struct BenchRow: Sendable, Encodable {
     public var ioFloorCycles: Double
     /// Median cycles by inner octets.
     public var cyclesPerOctet: Double
-    /// What the median is at the TSC's rate.
+    /// What the median is at the TSC's rate, all workers together.
     public var packetsPerSecond: Double
     /// Inner IP bits, likewise.
     public var innerBitsPerSecond: Double
-    /// No meter is read yet; null, never estimated.
+    /// What all processors of the machine used while this was done, by 10⁹ inner octets; of encapsulation, and only
+    /// where the kernel tells (RAPL, as root). Never estimated.
     public var joulesPerGigabyte: Double?
+    /// Whether packets of several lengths took turns; not printed.
+    var isMixed = false
+
+    /// Whether another row differs in the number of workers at most.
+    func isSameWork(as other: BenchRow) -> Bool {
+        path == other.path && direction == other.direction && associations == other.associations
+            && innerOctets == other.innerOctets
+    }
 
     enum CodingKeys: String, CodingKey {
         case path, direction

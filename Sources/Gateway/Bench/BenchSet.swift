@@ -1,9 +1,15 @@
 /// Benchmarks side by side. Arrays hold nothing that can't be copied.
 @safe
 struct BenchSet: ~Copyable {
-    private static let limit = 8
-    private let storage = UnsafeMutablePointer<Bench>.allocate(capacity: BenchSet.limit)
-    private var count = 0
+    private let storage: UnsafeMutablePointer<Bench>
+    private let limit: Int
+    private(set) var count = 0
+
+    /// With room for so many.
+    init(limit: Int) {
+        self.limit = limit
+        unsafe storage = .allocate(capacity: limit)
+    }
 
     deinit {
         unsafe storage.deinitialize(count: count)
@@ -11,7 +17,7 @@ struct BenchSet: ~Copyable {
     }
 
     mutating func append(_ bench: consuming Bench) {
-        precondition(count < BenchSet.limit)
+        precondition(count < limit)
         unsafe (storage + count).initialize(to: bench)
         count += 1
     }
@@ -26,9 +32,36 @@ struct BenchSet: ~Copyable {
             return unsafe storage + index
         }
     }
+}
 
-    /// Closes all.
-    func close() throws {
-        for index in 0..<count { try self[index].close() }
+/// What one thread measures: its worker of every pair that has one for it.
+struct BenchMembers: ~Copyable {
+    var benches: BenchSet
+    /// Of each pair; nil where it has no worker for this thread.
+    private var places: [Int?] = []
+
+    init(_ thread: Int, _ pairs: [BenchPair]) throws {
+        benches = BenchSet(limit: pairs.count)
+        for pair in pairs {
+            guard let worker = pair.setup.worker(on: thread) else {
+                places.append(nil)
+                continue
+            }
+            places.append(benches.count)
+            benches.append(try Bench(pair, worker: worker))
+        }
+    }
+
+    /// Where in `benches` this thread's part of a pair is; nil when it has none.
+    func place(_ pair: Int) -> Int? { places[pair] }
+
+    /// Sends packets of this size from now on.
+    func load(_ size: BenchOptions.Size) {
+        for index in 0..<benches.count { benches[index].load(size.lengths) }
+    }
+
+    /// Gives back what the workers hold.
+    func drain() {
+        for index in 0..<benches.count { benches[index].drain() }
     }
 }

@@ -18,11 +18,10 @@ struct BenchSite {
     /// `offload` is wanted for all of them, both ways.
     init(tunnels count: Int, offload: OffloadChoice = .off) throws {
         precondition((1...BenchSite.tunnelLimit).contains(count))
-        var generator = SystemRandomNumberGenerator()
         var near: [Topology.Tunnel] = [], far: [Topology.Tunnel] = []
         let hosts = IPPrefix(containing: IPAddress(v4: 0x0a00_0000), length: 16)
         for index in 0..<count {
-            let there = try BenchSite.key(&generator), back = try BenchSite.key(&generator)
+            let there = try BenchSite.key(), back = try BenchSite.key()
             let block = IPPrefix(containing: BenchSite.destination(tunnel: index), length: 26)
             let thereSPI = SPI(rawValue: 0x1000 + UInt32(index)), backSPI = SPI(rawValue: 0x100_0000 + UInt32(index))
             near.append(
@@ -86,13 +85,8 @@ struct BenchSite {
             name: name, role: role, device: "", addresses: addresses, mtuOctets: mtuOctets, localServices: true)
     }
 
-    private static func key(_ generator: inout SystemRandomNumberGenerator) throws -> KeyMaterial {
-        let algorithm = Algorithm.aes128GCM16
-        var octets = (0..<algorithm.keyMaterialOctets).map { _ in UInt8.random(in: 0...255, using: &generator) }
-        let key = unsafe octets.withUnsafeMutableBytes {
-            unsafe KeyMaterial(UnsafeRawBufferPointer($0), for: algorithm)
-        }
-        guard let key else { throw DataPlaneError.noCrypto }
+    private static func key() throws -> KeyMaterial {
+        guard let key = KeyMaterial(randomFor: .aes128GCM16) else { throw DataPlaneError.noCrypto }
         return key
     }
 }

@@ -8,6 +8,8 @@ struct BenchStages {
     /// Of one size: medians of TSC cycles a packet.
     struct Row: Sendable {
         var innerOctets: Int
+        /// SAs that packets took turns on, in random order.
+        var associations: Int
         /// Numbering, outer header, trailer.
         var outboundGlue: Double
         var outboundCrypto: Double
@@ -19,45 +21,28 @@ struct BenchStages {
         var inbound: (median: Double, least: Double)
     }
 
-    private static let burst = 32
-    private static let buffers = 512
+    fileprivate static let burst = 32
+    private static let rounds = 16
 
-    /// Measures one inner length over 512 buffers, in bursts of 32.
-    static func measure(innerOctets: Int, samples: Int) throws -> Row {
-        let site = try BenchSite(tunnels: 1)
-        let tunnel = site.near.tunnels[0]
-        guard let key = KeyArena()?.expand(tunnel.children[0].outbound.key), var crypto = SoftwareCrypto() else {
-            throw DataPlaneError.noCrypto
-        }
-        let sending = OutboundAssociationReference(
-            OutboundSecurityAssociation(
-                key: key, spi: tunnel.children[0].outbound.spi, local: tunnel.localAddress,
-                remote: tunnel.remoteAddress, id: 0))
-        let receiving = InboundAssociationReference(
-            InboundSecurityAssociation(
-                key: key, local: tunnel.remoteAddress, remote: tunnel.localAddress, replayWindow: 1024,
-                owner: 0, id: 1))
-        let attention = AttentionMap()
-        defer {
-            withExtendedLifetime((key, attention)) {
-                sending.destroy()
-                receiving.destroy()
-            }
-        }
-        sending.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
-        receiving.with { $0.setCeiling(.max, notice: .max) }
-        let memory = StageBuffers(count: buffers, innerOctets: innerOctets)
-        var outbound = OutboundBurst(capacity: burst, attention: attention)
-        var inbound = InboundBurst(capacity: burst, attention: attention)
+    /// Measures one inner length in bursts of 32 over the same buffers, which stay in the caches as those do of what
+    /// this is compared with (Benchmarks/yardsticks.c), under so many SAs in turn.
+    static func measure(innerOctets: Int, associations: Int, samples: Int) throws -> Row {
+        guard var crypto = SoftwareCrypto() else { throw DataPlaneError.noCrypto }
+        let own = try StageAssociations(associations)
+        let (sending, receiving) = (own.sending, own.receiving)
+        let memory = StageBuffers(count: burst, innerOctets: innerOctets)
+        var outbound = OutboundBurst(capacity: burst, attention: own.attention)
+        var inbound = InboundBurst(capacity: burst, attention: own.attention)
         var spent: [(UInt64, UInt64, UInt64, UInt64)] = []
+        var next = 0
         for _ in 0..<samples {
             var sum: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-            for first in stride(from: 0, to: buffers, by: burst) {
+            for _ in 0..<rounds {
                 let begun = Environment.ticks
-                for index in first..<first + burst {
+                for index in 0..<burst {
                     outbound.append(
-                        buffer: memory[index], offset: StageBuffers.headroom, length: innerOctets, association: sending,
-                        tag: index)
+                        buffer: memory[index], offset: StageBuffers.headroom, length: innerOctets,
+                        association: sending[next &+ index], tag: index)
                 }
                 outbound.prepare()
                 let prepared = Environment.ticks
@@ -69,8 +54,8 @@ struct BenchStages {
                 let encrypted = Environment.ticks
                 for index in 0..<burst {
                     inbound.append(
-                        packet: memory[first + index].dropFirst(start).prefix(length), start: IPv4Header.minimumOctets,
-                        association: receiving, tag: index)
+                        packet: memory[index].dropFirst(start).prefix(length), start: IPv4Header.minimumOctets,
+                        association: receiving[next &+ index], tag: index)
                 }
                 inbound.prepare()
                 inbound.resynchronize(&crypto)
@@ -89,19 +74,68 @@ struct BenchStages {
                 sum.3 += decrypted - looked
                 outbound.removeAll()
                 inbound.removeAll()
+                next = next &+ burst < sending.count ? next &+ burst : 0
             }
             spent.append(sum)
         }
+        let packets = Double(rounds * burst)
         let median = { (part: ((UInt64, UInt64, UInt64, UInt64)) -> UInt64) in
-            BenchReport.median(spent.map { Double(part($0)) / Double(buffers) })
+            BenchReport.median(spent.map { Double(part($0)) / packets })
         }
         func whole(_ part: ((UInt64, UInt64, UInt64, UInt64)) -> UInt64) -> (median: Double, least: Double) {
-            (median(part), Double(spent.map(part).min() ?? 0) / Double(buffers))
+            (median(part), Double(spent.map(part).min() ?? 0) / packets)
         }
         return Row(
-            innerOctets: innerOctets, outboundGlue: median { $0.0 }, outboundCrypto: median { $0.1 },
+            innerOctets: innerOctets, associations: associations, outboundGlue: median { $0.0 },
+            outboundCrypto: median { $0.1 },
             inboundGlue: median { $0.2 }, inboundCrypto: median { $0.3 }, outbound: whole { $0.0 + $0.1 },
             inbound: whole { $0.2 + $0.3 })
+    }
+}
+
+/// Pairs of SAs in an order that no cache can guess, in whole bursts.
+private final class StageAssociations {
+    let attention = AttentionMap()
+    private let arena = KeyArena()
+    private var keys: [ExpandedKey] = []
+    private var made: [(sending: OutboundAssociationReference, receiving: InboundAssociationReference)] = []
+    private(set) var sending: [OutboundAssociationReference] = []
+    private(set) var receiving: [InboundAssociationReference] = []
+
+    init(_ count: Int) throws {
+        let site = try BenchSite(tunnels: count)
+        for (index, tunnel) in site.near.tunnels.enumerated() {
+            let pair = tunnel.children[0].outbound
+            // Two of the one key: who sends and who receives share no memory elsewhere either.
+            guard let outKey = arena?.expand(pair.key), let backKey = arena?.expand(pair.key) else {
+                throw DataPlaneError.noCrypto
+            }
+            keys += [outKey, backKey]
+            let out = OutboundAssociationReference(
+                OutboundSecurityAssociation(
+                    key: outKey, spi: pair.spi, local: tunnel.localAddress, remote: tunnel.remoteAddress, id: 2 * index)
+            )
+            let back = InboundAssociationReference(
+                InboundSecurityAssociation(
+                    key: backKey, local: tunnel.remoteAddress, remote: tunnel.localAddress, replayWindow: 1024,
+                    owner: 0,
+                    id: 2 * index + 1))
+            out.with { $0.grant(sequence: UInt64(UInt32.max), initializationVector: .max) }
+            back.with { $0.setCeiling(.max, notice: .max) }
+            made.append((out, back))
+        }
+        var generator = Shuffler()
+        var order: [Int] = []
+        repeat { order += made.indices.shuffled(using: &generator) } while order.count % BenchStages.burst != 0
+        sending = order.map { made[$0].sending }
+        receiving = order.map { made[$0].receiving }
+    }
+
+    deinit {
+        for pair in made {
+            pair.sending.destroy()
+            pair.receiving.destroy()
+        }
     }
 }
 

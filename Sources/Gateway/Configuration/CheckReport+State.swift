@@ -24,7 +24,7 @@ extension CheckReport {
         case .failure(let error): note(.warning, file, "gateway.state_directory", "\(error)")
         }
         let used = Dictionary(
-            records.map { (CheckReport.name($0.identity.spi.description, $0.identity.fingerprint), $0) }
+            records.map { (CheckReport.name($0.identity.spi.description, $0.identity.fingerprint.short), $0) }
         ) { first, _ in first }
         for index in site.tunnels.indices {
             if let few = site.tunnels[index].outbound.add(used) {
@@ -37,7 +37,7 @@ extension CheckReport {
         self.site = site
     }
 
-    fileprivate static func name(_ spi: String, _ fingerprint: String) -> String { "\(spi) \(fingerprint.prefix(16))" }
+    fileprivate static func name(_ spi: String, _ key: String) -> String { "\(spi) \(key)" }
 
     private mutating func note(
         _ severity: ConfigurationProblem.Severity, _ file: String, _ path: String, _ message: String, hint: String = ""

@@ -91,9 +91,13 @@ extension CheckReport {
         ]
         rows += extras(tunnel)
         rows.append(["inner MTU", "\(tunnel.innerMtuOctets) octets"])
+        if let lanes = tunnel.lanes {
+            rows.append(["workers", "\(lanes) at the same time: each has a pair of SAs, and flows are shared out"])
+        }
         rows += associations(tunnel.outbound, tunnel.inbound)
         for (index, child) in tunnel.children.enumerated() {
-            rows.append(["child \(index + 1)", child.notBefore.map { "not before \($0)" } ?? "without a date"])
+            let time = child.notBefore.map { "not before \($0)" } ?? "without a date"
+            rows.append(["child \(index + 1)", time + use(child)])
             rows += associations(child.outbound, child.inbound)
         }
         let soft = [tunnel.softLifetimePackets, tunnel.softLifetimeOctets, tunnel.softLifetimeSeconds]
@@ -109,6 +113,14 @@ extension CheckReport {
             "\(smallest) at 10 GbE line rate of 64-octet frames, \(largest) of \(tunnel.innerMtuOctets)-octet packets",
         ])
         return ["", "tunnel \(tunnel.name)"] + table(rows)
+    }
+
+    private static func use(_ child: Child) -> String {
+        switch child.use {
+        case "beside": ", beside the others of that time, on a worker of its own"
+        case .some: ", spare: waits until one of that time ends"
+        case nil: ""
+        }
     }
 
     private static func familyText(_ word: String) -> String { word == "ipv6" ? "IPv6" : "IPv4" }

@@ -59,6 +59,8 @@ public struct CheckReport: Sendable, Encodable {
     struct Child: Sendable, Encodable {
         /// ISO 8601 in UTC; nil when nobody has said.
         var notBefore: String?
+        /// Where there are several for one time: "beside" the others, on a worker of its own, or "spare".
+        var use: String?
         var outbound: Association, inbound: Association
     }
 
@@ -72,6 +74,8 @@ public struct CheckReport: Sendable, Encodable {
         var innerMtuOctets: Int, outbound: Association, inbound: Association
         /// Behind the pair that is `outbound` and `inbound`.
         var children: [Child]
+        /// Pairs that are sent under at the same time from the beginning, each by another worker; nil: one.
+        var lanes: Int?
         var softLifetimePackets: UInt64?, softLifetimeOctets: UInt64?, softLifetimeSeconds: UInt64?
         var hardLifetimePackets: UInt64?, hardLifetimeOctets: UInt64?, hardLifetimeSeconds: UInt64?
         var lifetimeSecondsSmallest: Int, lifetimeSecondsLargest: Int
@@ -137,7 +141,7 @@ extension CheckReport.Resolved {
         policies = Direction.allCases.flatMap { site.topology.policiesInOrder($0) }.map {
             CheckReport.PolicyEntry($0, site)
         }
-        tunnels = site.topology.tunnels.map(CheckReport.Tunnel.init)
+        tunnels = site.topology.tunnels.map { CheckReport.Tunnel($0, workers: site.dpdk.workerCores.count) }
     }
 }
 
@@ -164,7 +168,7 @@ extension CheckReport.PolicyEntry {
 }
 
 extension CheckReport.Tunnel {
-    init(_ tunnel: Topology.Tunnel) {
+    init(_ tunnel: Topology.Tunnel, workers: Int) {
         name = ConfigurationProblem.presentable(tunnel.name)
         localAddress = tunnel.localAddress.description
         remoteAddress = tunnel.remoteAddress.description
@@ -191,12 +195,19 @@ extension CheckReport.Tunnel {
         innerMtuOctets = tunnel.innerMTUOctets
         outbound = CheckReport.Association(tunnel.children[0].outbound, profile)
         inbound = CheckReport.Association(tunnel.children[0].inbound)
-        children = tunnel.children.dropFirst().map { child in
-            CheckReport.Child(
+        let assignment = LaneAssignment(tunnel.children, workers: workers)
+        children = tunnel.children.indices.dropFirst().map { index in
+            let child = tunnel.children[index]
+            let isOne =
+                assignment.begins[index] && assignment.lanes[index] == 0 || workers == 1 && child.notBefore == nil
+            return CheckReport.Child(
                 notBefore: child.notBefore.map(CalendarTime.text),
+                use: isOne ? nil : assignment.begins[index] ? "beside" : "spare",
                 outbound: CheckReport.Association(child.outbound, profile),
                 inbound: CheckReport.Association(child.inbound))
         }
+        let first = tunnel.children.indices.count { tunnel.children[$0].notBefore == nil && assignment.begins[$0] }
+        lanes = first > 1 ? first : nil
         let soft = tunnel.lifetime.soft, hard = tunnel.lifetime.hard
         (softLifetimePackets, softLifetimeOctets, softLifetimeSeconds) = (soft.packets, soft.octets, soft.seconds)
         (hardLifetimePackets, hardLifetimeOctets, hardLifetimeSeconds) = (hard.packets, hard.octets, hard.seconds)
@@ -210,13 +221,13 @@ extension CheckReport.Tunnel {
 extension CheckReport.Association {
     init(_ outbound: Topology.Outbound, _ profile: AssociationProfile) {
         spi = outbound.spi.description
-        keyFingerprint = String(outbound.key.fingerprint.description.prefix(16))
+        keyFingerprint = outbound.key.fingerprint.short
         sequenceNumbersLast = ReservationRequest.lastSequenceNumber(of: profile)
     }
 
     init(_ inbound: Topology.Inbound) {
         spi = inbound.spi.description
-        keyFingerprint = String(inbound.key.fingerprint.description.prefix(16))
+        keyFingerprint = inbound.key.fingerprint.short
         replayWindowPackets = inbound.replayWindowPackets
     }
 }

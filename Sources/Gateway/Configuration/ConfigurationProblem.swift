@@ -122,9 +122,16 @@ public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
 final class ProblemList {
     private let file: String
     private let lines: LineIndex
-    private var problems: [ConfigurationProblem] = []
-    private var omitted = 0
-    private(set) var errorCount = 0
+    private var contents = Contents()
+
+    /// Problems, and how many there were.
+    private struct Contents {
+        var problems: [ConfigurationProblem] = []
+        var omitted = 0
+        var errorCount = 0
+    }
+
+    var errorCount: Int { contents.errorCount }
 
     /// More than anybody reads; a file of a million mistakes must not become a report of gigabytes.
     private static let limit = 500
@@ -134,18 +141,42 @@ final class ProblemList {
         self.lines = lines
     }
 
+    /// What `read` makes of each share of `0..<count`, as `Shares.map` does, each with a list of its own; what these
+    /// have at the end is put behind what is here, in order.
+    func inShares<Result: Sendable>(
+        of count: Int, smallest: Int = 512, most: Int = Shares.processors, _ read: (Range<Int>, ProblemList) -> Result
+    ) -> [Result] {
+        let shares = Shares.map(count, smallest: smallest, most: most) { share in
+            let own = ProblemList(file: file, lines: lines)
+            return (result: read(share, own), contents: own.contents)
+        }
+        for share in shares { add(share.contents) }
+        return shares.map(\.result)
+    }
+
+    private func add(_ share: Contents) {
+        let room = ProblemList.limit - contents.problems.count
+        contents.problems += share.problems.prefix(room)
+        contents.omitted += share.omitted + max(0, share.problems.count - room)
+        contents.errorCount += share.errorCount
+    }
+
     /// Texts are made only for a problem that is listed: there may be millions that are not.
     func error(
         _ path: @autoclosure () -> String, _ message: @autoclosure () -> String, hint: @autoclosure () -> String,
         exitCode: ExitCode = .configuration
     ) {
-        errorCount += 1
+        contents.errorCount += 1
         add(.error, path, message, hint, exitCode)
     }
 
     func warning(
         _ path: @autoclosure () -> String, _ message: @autoclosure () -> String, hint: @autoclosure () -> String
     ) { add(.warning, path, message, hint, .ok) }
+
+    func note(
+        _ path: @autoclosure () -> String, _ message: @autoclosure () -> String, hint: @autoclosure () -> String
+    ) { add(.note, path, message, hint, .ok) }
 
     /// The line that a problem at `path` is told with.
     func line(of path: String) -> Int? { lines.line(of: path) }
@@ -154,12 +185,12 @@ final class ProblemList {
         _ severity: ConfigurationProblem.Severity, _ path: () -> String, _ message: () -> String, _ hint: () -> String,
         _ code: ExitCode
     ) {
-        guard problems.count < ProblemList.limit else {
-            omitted += 1
+        guard contents.problems.count < ProblemList.limit else {
+            contents.omitted += 1
             return
         }
         let path = path()
-        problems.append(
+        contents.problems.append(
             ConfigurationProblem(
                 severity, file: file, line: lines.line(of: path), path: path, message: message(), hint: hint(),
                 exitCode: code))
@@ -167,15 +198,16 @@ final class ProblemList {
 
     /// In the order of the file; what has no line comes last.
     var sorted: [ConfigurationProblem] {
+        let problems = contents.problems
         let order = problems.indices.sorted { left, right in
             (problems[left].line ?? .max, left) < (problems[right].line ?? .max, right)
         }
         var result = order.map { problems[$0] }
-        if omitted > 0 {
+        if contents.omitted > 0 {
             result.append(
                 ConfigurationProblem(
                     errorCount > 0 ? .error : .note, file: file, line: nil, path: "",
-                    message: "\(omitted) further problems are not listed", hint: "mend these first"))
+                    message: "\(contents.omitted) further problems are not listed", hint: "mend these first"))
         }
         return result
     }

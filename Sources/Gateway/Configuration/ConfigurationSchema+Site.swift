@@ -122,7 +122,8 @@ extension ConfigurationSchema {
                 "inbound", .table(securityAssociation(isInbound: true)), required: true,
                 "[tunnel.inbound] with spi and key", "the SA that we receive under"),
             ConfigurationKey(
-                "child", .tables(child), "[[tunnel.child]], with two pairs of brackets", "further SA pairs"),
+                "child", .tables(child), "[[tunnel.child]], with two pairs of brackets",
+                "further SA pairs: those without a time, or with one time, are used side by side, one on each worker"),
             ConfigurationKey("algorithm", .string, "algorithm = \"aes-128-gcm-16\"", "the transform of ESP or AH"),
             ConfigurationKey("icv_octets", .integer(8...16), "icv_octets = 16", "octets of the ICV: 8, 12 or 16"),
             ConfigurationKey("mode", .choice(["tunnel", "transport"]), "mode = \"tunnel\"", "tunnel or transport"),
@@ -151,7 +152,7 @@ extension ConfigurationSchema {
     private static let child = ConfigurationSchema([
         ConfigurationKey(
             "not_before", .dateTime, "not_before = 2027-01-01T00:00:00Z, where Z says UTC; +01:00 would be an offset",
-            "when both ends begin to send under it"),
+            "when both ends begin to send under it, in the place of all pairs of before; without, from the beginning"),
         ConfigurationKey(
             "outbound", .table(securityAssociation(isInbound: false)), required: true,
             "outbound = { spi = 0x1002, key_file = \"keys/site-b-out-2.key\" }", "the SA that we send under"),

@@ -1,6 +1,6 @@
 /// One key of a site file: its name, type, and what it is for. The reader's checks of names, types, ranges and missing
 /// keys, and the hints it gives, all follow from these.
-struct ConfigurationKey: Sendable {
+final class ConfigurationKey: Sendable {
     /// The type of a value, and what can be said about it without looking elsewhere.
     enum Kind: Sendable {
         case string, boolean, strings, integers, dateTime
@@ -101,10 +101,13 @@ struct ConfigurationKey: Sendable {
 /// The keys that a table may have.
 struct ConfigurationSchema: Sendable {
     let keys: [ConfigurationKey]
+    /// Those that every such table has.
+    let required: [ConfigurationKey]
     private let keysByName: [String: ConfigurationKey]
 
     init(_ keys: [ConfigurationKey]) {
         self.keys = keys
+        required = keys.filter(\.isRequired)
         keysByName = Dictionary(keys.map { ($0.name, $0) }) { first, _ in first }
     }
 

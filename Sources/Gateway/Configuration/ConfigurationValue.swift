@@ -8,7 +8,7 @@ enum ConfigurationValue: Equatable, Sendable {
     /// A date and time with its offset from UTC, without a fraction of a second; in seconds since 1970.
     case dateTime(Int64)
     case array([ConfigurationValue])
-    case table([String: ConfigurationValue])
+    case table(ByName<ConfigurationValue>)
     /// A floating-point number, a date or a time alone and the like, which no key of ours takes; with its name for the
     /// message.
     case other(String)
@@ -20,7 +20,7 @@ enum ConfigurationValue: Equatable, Sendable {
         case .int: self = .integer(value.int ?? 0)
         case .bool: self = .boolean(value.bool ?? false)
         case .array: self = .array(value.array.map { array in array.map { ConfigurationValue($0.tomlValue) } } ?? [])
-        case .table: self = .table(value.table.map(ConfigurationValue.entries) ?? [:])
+        case .table: self = .table(value.table.map(ConfigurationValue.entries) ?? ByName())
         case .dateTime: self = value.dateTime.map(ConfigurationValue.init) ?? .other("nothing")
         case .double, .date, .time: self = .other("a \(value.type)")
         }
@@ -43,10 +43,11 @@ enum ConfigurationValue: Equatable, Sendable {
 
     /// The entries of a parsed table. A key with a NUL in it does not come back from the parser whole and counts as
     /// unknown.
-    static func entries(_ table: TOMLTable) -> [String: ConfigurationValue] {
-        var entries: [String: ConfigurationValue] = [:]
-        for key in table.keys {
-            entries[key] = table[key].map { ConfigurationValue($0.tomlValue) } ?? .other("nothing")
+    static func entries(_ table: TOMLTable) -> ByName<ConfigurationValue> {
+        let keys = table.keys
+        var entries = ByName<ConfigurationValue>(room: keys.count)
+        for key in keys {
+            entries.append(key, table[key].map { ConfigurationValue($0.tomlValue) } ?? .other("nothing"))
         }
         return entries
     }
@@ -65,14 +66,37 @@ enum ConfigurationValue: Equatable, Sendable {
     }
 }
 
+/// The few values of one table by their names: a site has 100 000 tables, and for most of them looking through the
+/// names takes less than hashing them.
+struct ByName<Value> {
+    private(set) var entries: [(name: String, value: Value)] = []
+
+    /// None, with room for so many.
+    init(room: Int = 0) { entries.reserveCapacity(room) }
+
+    subscript(name: String) -> Value? {
+        for index in entries.indices where entries[index].name == name { return entries[index].value }
+        return nil
+    }
+
+    /// `name` is not there yet.
+    mutating func append(_ name: String, _ value: Value) { entries.append((name, value)) }
+}
+
+extension ByName: Equatable where Value: Equatable {
+    static func == (left: ByName, right: ByName) -> Bool { left.entries.elementsEqual(right.entries, by: ==) }
+}
+
+extension ByName: Sendable where Value: Sendable {}
+
 /// A table whose keys are known and whose values have the types that the schema asks for: what does not is absent here
 /// and among the problems.
 struct ConfigurationTable {
     let path: String
-    private(set) var values: [String: ConfigurationValue]
+    private(set) var values = ByName<ConfigurationValue>()
     /// Keys that the file has and that can't be used.
     private var refused: Set<String> = []
-    private(set) var subtables: [String: [ConfigurationTable]] = [:]
+    private var subtables = ByName<[ConfigurationTable]>()
 
     func path(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
     /// Whether there is a usable value.
@@ -123,10 +147,12 @@ struct ConfigurationTable {
     func tables(_ key: String) -> [ConfigurationTable] { subtables[key] ?? [] }
 
     /// Checks `entries` against `schema` and keeps what holds.
-    init(_ entries: [String: ConfigurationValue], path: String, schema: ConfigurationSchema, _ problems: ProblemList) {
+    init(
+        _ table: ByName<ConfigurationValue>, path: String, schema: ConfigurationSchema, _ problems: ProblemList
+    ) {
         self.path = path
-        values = [:]
-        for (name, value) in entries.sorted(by: { $0.key < $1.key }) {
+        values = ByName(room: table.entries.count)
+        for (name, value) in table.entries {
             guard let key = schema.key(name) else {
                 problems.error(
                     self.path(name), "unknown key", hint: schema.hint(forUnknown: name, at: path))
@@ -135,7 +161,7 @@ struct ConfigurationTable {
             take(value, key, problems)
             if !has(name) { refused.insert(name) }
         }
-        for key in schema.keys where key.isRequired && entries[key.name] == nil {
+        for key in schema.required where table[key.name] == nil {
             problems.error(self.path(key.name), "is missing", hint: "\(key.example) (\(key.help))")
         }
     }
@@ -145,28 +171,35 @@ struct ConfigurationTable {
         lazy var path = self.path(key.name)
         switch (key.kind, value) {
         case (.table(let schema), .table(let entries)):
-            subtables[key.name] = [ConfigurationTable(entries, path: path, schema: schema, problems)]
+            subtables.append(key.name, [ConfigurationTable(entries, path: path, schema: schema, problems)])
         case (.tables(let schema), .array(let elements)):
-            subtables[key.name] = elements.enumerated().compactMap { index, element in
-                guard case .table(let entries) = element else {
-                    problems.error("\(path)[\(index)]", "must be a table, not \(element.typeName)", hint: key.example)
-                    return nil
+            let path = path
+            let shares = problems.inShares(of: elements.count) { share, problems in
+                share.compactMap { index -> ConfigurationTable? in
+                    guard case .table(let entries) = elements[index] else {
+                        problems.error(
+                            "\(path)[\(index)]", "must be a table, not \(elements[index].typeName)",
+                            hint: key.example)
+                        return nil
+                    }
+                    return ConfigurationTable(entries, path: "\(path)[\(index)]", schema: schema, problems)
                 }
-                return ConfigurationTable(entries, path: "\(path)[\(index)]", schema: schema, problems)
             }
+            let tables = Array(shares.joined())
+            subtables.append(key.name, tables)
         case (.strings, .array(let elements)), (.integers, .array(let elements)):
             guard elements.count <= ConfigurationKey.mostElements else {
                 problems.error(
                     path, "has \(elements.count) elements", hint: "\(ConfigurationKey.mostElements) at most")
                 return
             }
-            values[key.name] = value
+            values.append(key.name, value)
             for (index, element) in elements.enumerated() where !key.kind.holds(element) {
                 problems.error(
                     "\(path)[\(index)]", "must be \(key.kind.elementName), not \(element.typeName)", hint: key.example)
             }
         case _ where key.kind.accepts(value):
-            if key.judge(value, at: path, problems) { values[key.name] = value }
+            if key.judge(value, at: path, problems) { values.append(key.name, value) }
         default:
             problems.error(path, "must be \(key.kind.name), not \(value.typeName)", hint: key.example)
         }

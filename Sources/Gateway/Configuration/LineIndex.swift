@@ -3,11 +3,20 @@
 // comments. It judges nothing; on text that it does not understand it goes on with the next line, and a key that it
 // missed gets the line of the table around it.
 
+import Synchronization
+
 /// Key paths ("tunnel[0].outbound.spi") and their lines.
-struct LineIndex {
-    private var lines: [PathHash: UInt32] = [:]
+///
+/// A site of 100 000 SAs has a million places, and most sites have no problem behind the first of them: so those at the
+/// head are listed, and all others when one of them is asked for.
+final class LineIndex: Sendable {
+    private let text: [UInt8]
+    /// In the order of the text, a path again wherever it stands again.
+    private let head: [LineScanner.Place]
+    /// Of all places, what `lineFar` made when it was first asked.
+    private let byPath = Mutex<[UInt64: UInt32]?>(nil)
     /// Text that must not reach the parser, and its line.
-    private(set) var refusal: (line: Int, reason: LineIndex.Refusal)?
+    let refusal: (line: Int, reason: LineIndex.Refusal)?
 
     /// Why text must not reach the parser.
     enum Refusal {
@@ -23,16 +32,17 @@ struct LineIndex {
         case blankInDate
     }
 
-    /// An index that knows no lines.
-    init() {}
+    /// Places that are looked through without an index.
+    private static let headLength = 1024
 
     /// What a site may have of keys, tables and elements.
     private static let most = 4_000_000
 
     init(_ text: [UInt8], most: Int = LineIndex.most) {
-        var scanner = LineScanner(text: text, most: most)
+        self.text = text
+        var scanner = LineScanner(text: text, most: most, listed: LineIndex.headLength)
         scanner.run()
-        lines = scanner.lines
+        head = scanner.places
         refusal = scanner.refusal
     }
 
@@ -40,11 +50,27 @@ struct LineIndex {
     func line(of path: String) -> Int? {
         var path = path[...]
         while !path.isEmpty {
-            if let line = lines[PathHash(path.utf8)] { return Int(line) }
+            let hash = PathHash(path.utf8).value
+            let near = head.first { $0.path == hash }?.line
+            if let line = near ?? (head.count < LineIndex.headLength ? nil : lineFar(hash)) { return Int(line) }
             guard let end = path.lastIndex(where: { $0 == "." || $0 == "[" }) else { return nil }
             path = path[..<end]
         }
         return nil
+    }
+
+    private func lineFar(_ path: UInt64) -> UInt32? {
+        byPath.withLock { index in
+            let made = index ?? all
+            index = made
+            return made[path]
+        }
+    }
+
+    private var all: [UInt64: UInt32] {
+        var scanner = LineScanner(text: text, most: .max, listed: .max)
+        scanner.run()
+        return Dictionary(scanner.places.lazy.map { ($0.path, $0.line) }) { first, _ in first }
     }
 }
 
@@ -57,25 +83,32 @@ private struct PathHash: Hashable {
 
     init(_ path: some Sequence<UInt8> = []) { append(path) }
 
-    mutating func append(_ text: some Sequence<UInt8>) {
-        for octet in text {
-            value = (value ^ UInt64(octet)) &* 0x100_0000_01b3
-            octets += 1
-        }
+    private mutating func append(_ octet: UInt8) {
+        value = (value ^ UInt64(octet)) &* 0x100_0000_01b3
+        octets += 1
     }
 
-    /// "path.key", or the key alone.
-    func key(_ name: ArraySlice<UInt8>) -> PathHash {
+    mutating func append(_ text: some Sequence<UInt8>) { for octet in text { append(octet) } }
+
+    /// "path.key", or the key alone, which stands at `name` in the text.
+    func key(_ text: [UInt8], _ name: Range<Int>) -> PathHash {
         var path = self
-        if octets > 0 { path.append(".".utf8) }
-        path.append(name)
+        if octets > 0 { path.append(UInt8(ascii: ".")) }
+        for index in name { path.append(text[index]) }
         return path
     }
 
     /// "path[index]".
     func element(_ index: Int) -> PathHash {
         var path = self
-        path.append("[\(index)]".utf8)
+        path.append(UInt8(ascii: "["))
+        var power = 1
+        while index / power >= 10 { power *= 10 }
+        while power > 0 {
+            path.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: index / power % 10))
+            power /= 10
+        }
+        path.append(UInt8(ascii: "]"))
         return path
     }
 
@@ -84,21 +117,44 @@ private struct PathHash: Hashable {
 }
 
 private struct LineScanner {
+    /// Where a path stands.
+    struct Place {
+        var path: UInt64
+        var line: UInt32
+    }
+
     let text: [UInt8]
-    var lines: [PathHash: UInt32] = [:]
+    var places: [Place] = []
     var refusal: (line: Int, reason: LineIndex.Refusal)?
     private var position = 0
     private var line = 1
     private var table = PathHash()
     private var elementCounts: [PathHash: Int] = [:]
     private let most: Int
+    /// Places that are wanted: behind them nothing is asked but whether the text may reach the parser.
+    private let listed: Int
+    private var isListing: Bool { places.count < listed }
     private var count = 0
 
     private static let deepest = 16, longestKey = 128, longestPath = 200
 
-    init(text: [UInt8], most: Int) {
+    /// The parts of a dotted key, as they stand in the text.
+    private struct KeyParts {
+        private var ranges = InlineArray<16, Range<Int>>(repeating: 0..<0)
+        private(set) var count = 0
+
+        subscript(index: Int) -> Range<Int> { ranges[index] }
+
+        mutating func append(_ range: Range<Int>) {
+            ranges[count] = range
+            count += 1
+        }
+    }
+
+    init(text: [UInt8], most: Int, listed: Int) {
         self.text = text
         self.most = most
+        self.listed = listed
     }
 
     mutating func run() {
@@ -124,19 +180,27 @@ private struct LineScanner {
             return true
         }
         guard let parts = key() else { return false }
+        if isListing {
+            enter(parts, isElement: isElement, start)
+        } else {
+            pass(parts.count + (isElement ? 1 : 0))
+        }
+        skipLine()
+        return true
+    }
+
+    private mutating func enter(_ parts: KeyParts, isElement: Bool, _ line: Int) {
         var path = PathHash()
-        for (index, part) in parts.enumerated() {
-            path = path.key(part)
+        for index in 0..<parts.count {
+            path = path.key(text, parts[index])
             if index == parts.count - 1 && isElement {
-                record(path, start)
+                record(path, line)
                 elementCounts[path, default: 0] += 1
             }
             if let count = elementCounts[path] { path = path.element(count - 1) }
-            record(path, start)
+            record(path, line)
         }
         table = path
-        skipLine()
-        return true
     }
 
     /// "a.b = value".
@@ -145,17 +209,21 @@ private struct LineScanner {
         guard let parts = key(), peek() == UInt8(ascii: "=") else { return false }
         advance()
         var path = table
-        for part in parts {
-            path = path.key(part)
-            record(path, start)
+        if isListing {
+            for index in 0..<parts.count {
+                path = path.key(text, parts[index])
+                record(path, start)
+            }
+        } else {
+            pass(parts.count)
         }
         value(path, depth: depth)
         return true
     }
 
     /// The parts of a dotted key, the position behind it and the blanks after it; nil when there is none.
-    private mutating func key() -> [ArraySlice<UInt8>]? {
-        var parts: [ArraySlice<UInt8>] = []
+    private mutating func key() -> KeyParts? {
+        var parts = KeyParts()
         while true {
             skipSpaces()
             guard let octet = peek() else { return nil }
@@ -166,7 +234,7 @@ private struct LineScanner {
                 end = max(start, position - 1)
             } else {
                 start = position
-                while let octet = peek(), !" \t\r\n.=[]{},#\"'".utf8.contains(octet) { advance() }
+                while let octet = peek(), !LineScanner.endsKey(octet) { advance() }
                 end = position
                 if start == end { return nil }
             }
@@ -174,7 +242,7 @@ private struct LineScanner {
                 refuse(.excessive)
                 return nil
             }
-            parts.append(text[start..<end])
+            parts.append(start..<end)
             skipSpaces()
             guard peek() == UInt8(ascii: ".") else { return parts }
             advance()
@@ -197,10 +265,15 @@ private struct LineScanner {
     /// A number, a boolean, a date or a time.
     private mutating func scalar() {
         let start = position
-        while let octet = peek(), !",]}#\n".utf8.contains(octet) { advance() }
+        var isPlain = true
+        while let octet = peek(), !LineScanner.endsScalar(octet) {
+            isPlain = isPlain && (LineScanner.canBeginKey(octet) || LineScanner.joinsDigits(octet))
+            advance()
+        }
+        if isPlain && position - start <= LineScanner.longestKey { return }
         var scalar = text[start..<position]
-        while let last = scalar.last, " \t\r".utf8.contains(last) { scalar.removeLast() }
-        let isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || "+.:".utf8.contains($0) }
+        while let last = scalar.last, LineScanner.isSpace(last) { scalar.removeLast() }
+        isPlain = scalar.allSatisfy { LineScanner.canBeginKey($0) || LineScanner.joinsDigits($0) }
         let date = scalar.prefix { $0 != UInt8(ascii: " ") }
         if !isPlain && date.count == 10 && date.allSatisfy({ "0123456789-".utf8.contains($0) }) {
             return refuse(.blankInDate)
@@ -222,8 +295,13 @@ private struct LineScanner {
                 advance()
             case UInt8(ascii: "}"), 0x80...: return refuse(.noValue)
             default:
-                let element = path.element(index)
-                record(element, line)
+                var element = path
+                if isListing {
+                    element = path.element(index)
+                    record(element, line)
+                } else {
+                    pass(1)
+                }
                 value(element, depth: depth)
                 if position == before { advance() }
             }
@@ -290,7 +368,7 @@ private struct LineScanner {
         while let octet = peek() {
             if octet == UInt8(ascii: "#") {
                 skipLine()
-            } else if " \t\r\n".utf8.contains(octet) {
+            } else if LineScanner.isSpace(octet) || octet == UInt8(ascii: "\n") {
                 advance()
             } else {
                 return
@@ -299,10 +377,15 @@ private struct LineScanner {
     }
 
     private mutating func record(_ path: PathHash, _ line: Int) {
-        count += 1
+        pass(1)
+        guard isListing, path.octets <= LineScanner.longestPath else { return }
+        places.append(Place(path: path.value, line: UInt32(clamping: line)))
+    }
+
+    /// Counts places.
+    private mutating func pass(_ places: Int) {
+        count += places
         if count > most { refuse(.tooMany) }
-        guard path.octets <= LineScanner.longestPath, lines[path] == nil else { return }
-        lines[path] = UInt32(clamping: line)
     }
 
     /// Ends the walk.
@@ -315,7 +398,35 @@ private struct LineScanner {
         switch octet {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
         case UInt8(ascii: "0")...UInt8(ascii: "9"): true
-        default: "_-\"'".utf8.contains(octet)
+        case UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "\""), UInt8(ascii: "'"): true
+        default: false
         }
+    }
+
+    /// Other than a line's end.
+    private static func isSpace(_ octet: UInt8) -> Bool {
+        octet == UInt8(ascii: " ") || octet == UInt8(ascii: "\t") || octet == UInt8(ascii: "\r")
+    }
+
+    private static func endsKey(_ octet: UInt8) -> Bool {
+        switch octet {
+        case UInt8(ascii: " "), UInt8(ascii: "\t"), UInt8(ascii: "\r"), UInt8(ascii: "\n"), UInt8(ascii: "."),
+            UInt8(ascii: "="), UInt8(ascii: "["), UInt8(ascii: "]"), UInt8(ascii: "{"), UInt8(ascii: "}"),
+            UInt8(ascii: ","), UInt8(ascii: "#"), UInt8(ascii: "\""), UInt8(ascii: "'"):
+            true
+        default: false
+        }
+    }
+
+    private static func endsScalar(_ octet: UInt8) -> Bool {
+        switch octet {
+        case UInt8(ascii: ","), UInt8(ascii: "]"), UInt8(ascii: "}"), UInt8(ascii: "#"), UInt8(ascii: "\n"): true
+        default: false
+        }
+    }
+
+    /// Of numbers, dates and times.
+    private static func joinsDigits(_ octet: UInt8) -> Bool {
+        octet == UInt8(ascii: "+") || octet == UInt8(ascii: ".") || octet == UInt8(ascii: ":")
     }
 }

@@ -6,14 +6,14 @@ import IPsec
 ///
 /// The TOML parser copies every string that is read and never frees it, and its error messages quote the text. So it
 /// never sees a key: before parsing, each string that may be one ("0x" and as many hexadecimal digits as an algorithm's
-/// key has, in quotes) becomes a placeholder of private-use characters, and the key itself waits here, wiped with the
-/// last reference. Lines stay where they were.
+/// key has, in quotes) becomes a placeholder of private-use characters, and the key itself waits here, wiped when
+/// the site has been read. Lines stay where they were.
 final class MaskedText {
     /// The text for the parser.
     let text: [UInt8]
     private var secrets: [UInt8]
     /// Where each secret lies.
-    private let ranges: [Range<Int>]
+    private var ranges: [Range<Int>]
 
     /// Octets that keys have, of all algorithms.
     static let keySizes = Set(Algorithm.all.map(\.keyMaterialOctets))
@@ -28,33 +28,37 @@ final class MaskedText {
         var secrets: [UInt8] = []
         secrets.reserveCapacity(octets.count / 2)
         var ranges: [Range<Int>] = []
-        var position = 0
-        while position < octets.count {
-            let octet = octets[position]
-            if octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "'"),
-                let end = MaskedText.endOfKey(octets, from: position + 1), end < octets.count, octets[end] == octet,
-                MaskedText.appendKey(octets[position + 1..<end], to: &secrets)
-            {
-                text.append(octet)
-                text.append(contentsOf: "\(MaskedText.mark)\(ranges.count)\(MaskedText.mark)".utf8)
-                text.append(octet)
-                ranges.append((ranges.last?.upperBound ?? 0)..<secrets.count)
-                position = end + 1
-            } else {
-                text.append(octet)
-                position += 1
-            }
+        let source = octets.span
+        var position = 0, copied = 0
+        while position < source.count {
+            let octet = source[position]
+            position += 1
+            guard octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "'"),
+                let end = MaskedText.endOfKey(source, from: position), end < source.count, source[end] == octet
+            else { continue }
+            MaskedText.appendOctets(source, ofDigits: position + 2..<end, to: &secrets)
+            text.append(contentsOf: octets[copied..<position])
+            text.append(contentsOf: MaskedText.mark.utf8)
+            text.append(contentsOf: String(ranges.count).utf8)
+            text.append(contentsOf: MaskedText.mark.utf8)
+            ranges.append((ranges.last?.upperBound ?? 0)..<secrets.count)
+            (position, copied) = (end + 1, end)
         }
+        text.append(contentsOf: octets[copied...])
         self.text = text
         self.secrets = secrets
         self.ranges = ranges
     }
 
-    deinit {
+    deinit { wipe() }
+
+    /// Ends it: no key is found in it any more.
+    func wipe() {
         unsafe secrets.withUnsafeMutableBytes { buffer in
             guard let base = buffer.baseAddress else { return }
             unsafe explicit_bzero(base, buffer.count)
         }
+        ranges = []
     }
 
     /// The key that stood where the parser read `value`; nil when that was no key of this algorithm.
@@ -102,9 +106,11 @@ final class MaskedText {
     private static func withKey<Result>(
         inFile octets: [UInt8], _ body: (UnsafeRawBufferPointer) -> Result
     ) -> Result? {
-        var line = octets[...]
-        if line.last == UInt8(ascii: "\n") { line.removeLast() }
-        if line.last == UInt8(ascii: "\r") { line.removeLast() }
+        let source = octets.span
+        var end = source.count
+        if end > 0 && source[end - 1] == UInt8(ascii: "\n") { end -= 1 }
+        if end > 0 && source[end - 1] == UInt8(ascii: "\r") { end -= 1 }
+        guard endOfKey(source, from: 0) == end else { return nil }
         var secret: [UInt8] = []
         secret.reserveCapacity(mostOctets)
         defer {
@@ -112,29 +118,28 @@ final class MaskedText {
                 if let base = buffer.baseAddress { unsafe explicit_bzero(base, buffer.count) }
             }
         }
-        guard appendKey(line, to: &secret) else { return nil }
+        appendOctets(source, ofDigits: 2..<end, to: &secret)
         return unsafe secret.withUnsafeBytes { unsafe body($0) }
     }
 
-    /// Where the digits behind "0x" at `start` end, if they are not more than any key has.
-    private static func endOfKey(_ octets: [UInt8], from start: Int) -> Int? {
-        guard start + 2 < octets.count, octets[start] == UInt8(ascii: "0"), octets[start + 1] == UInt8(ascii: "x")
+    /// Where the text at `start` ends, if it is "0x" and as many digits as some key has.
+    private static func endOfKey(_ source: Span<UInt8>, from start: Int) -> Int? {
+        guard start + 2 < source.count, source[start] == UInt8(ascii: "0"), source[start + 1] == UInt8(ascii: "x")
         else { return nil }
-        let longest = min(octets.count, start + 3 + 2 * mostOctets)
-        return octets[(start + 2)..<longest].firstIndex { digit($0) == nil }
+        let first = start + 2, longest = min(source.count, first + 2 * mostOctets + 1)
+        var end = first
+        while end < longest, digit(source[end]) != nil { end += 1 }
+        let digits = end - first
+        return digits % 2 == 0 && keySizes.contains(digits / 2) ? end : nil
     }
 
-    /// Appends the octets that `text` ("0x" and as many digits as some key has) stands for; false, and nothing
-    /// appended, when it is not that.
-    private static func appendKey(_ text: ArraySlice<UInt8>, to secrets: inout [UInt8]) -> Bool {
-        guard text.count % 2 == 0, keySizes.contains(text.count / 2 - 1), text.starts(with: "0x".utf8),
-            text.dropFirst(2).allSatisfy({ digit($0) != nil })
-        else { return false }
-        var digits = text.dropFirst(2)
-        while let high = digits.popFirst().flatMap(digit), let low = digits.popFirst().flatMap(digit) {
+    private static func appendOctets(
+        _ source: Span<UInt8>, ofDigits range: Range<Int>, to secrets: inout [UInt8]
+    ) {
+        for index in stride(from: range.lowerBound, to: range.upperBound, by: 2) {
+            guard let high = digit(source[index]), let low = digit(source[index + 1]) else { return }
             secrets.append(high << 4 | low)
         }
-        return true
     }
 
     private static func digit(_ octet: UInt8) -> UInt8? {

@@ -16,23 +16,11 @@ enum SALifetime {
     static func seconds(
         inner innerOctets: Int, _ profile: AssociationProfile = AssociationProfile(), outer family: IPFamily = .v4
     ) -> Int {
-        let octets = outerOctets(of: innerOctets, profile, family) + frameOverheadOctets + frameGapOctets
+        let padded = profile.mode == .tunnel ? max(innerOctets, profile.tfcPaddingOctets) : innerOctets
+        let outer = profile.outerOctets(innerOctets: padded, outer: family)
+        let octets = outer + frameOverheadOctets + frameGapOctets
         let packets = UInt128(1) << (profile.extendedSequenceNumbers ? 64 : 32)
         return Int(packets * UInt128(octets * 8) / UInt128(lineRateBitsPerSecond))
-    }
-
-    /// What becomes of a packet of `inner` octets under an SA (RFC 4303 section 2, RFC 4302 section 2).
-    private static func outerOctets(of innerOctets: Int, _ profile: AssociationProfile, _ family: IPFamily) -> Int {
-        let algorithm = profile.algorithm, header = family == .v4 ? 20 : 40
-        let isTunnel = profile.mode == .tunnel
-        func rounded(_ octets: Int, to unit: Int) -> Int { (octets + unit - 1) / unit * unit }
-        if algorithm.securityProtocol == .ah {
-            let authentication = rounded(12 + algorithm.ivOctets + algorithm.icvOctets, to: family == .v4 ? 4 : 8)
-            return (isTunnel ? header : 0) + authentication + innerOctets
-        }
-        let payload = isTunnel ? max(innerOctets, profile.tfcPaddingOctets) : max(0, innerOctets - header)
-        return header + (profile.natTraversal ? 8 : 0) + 8 + algorithm.ivOctets + rounded(payload + 2, to: 4)
-            + algorithm.icvOctets
     }
 
     /// "7 min 54 s", "1 h 28 min", "54967 years".

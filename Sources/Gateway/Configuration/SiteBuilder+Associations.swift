@@ -22,13 +22,13 @@ extension SiteBuilder {
                 inbound: table.table("inbound").map { readSA($0, algorithm) })
             if let seconds = draft.notBefore {
                 let path = table.path("not_before")
-                if let latest, seconds <= latest.seconds {
+                if let latest, seconds < latest.seconds {
                     let line = problems.line(of: latest.path).map { " in line \($0)" } ?? ""
                     problems.error(
                         path,
-                        "\(CalendarTime.text(seconds)) is not after \(CalendarTime.text(latest.seconds)) of "
+                        "\(CalendarTime.text(seconds)) is before \(CalendarTime.text(latest.seconds)) of "
                             + "\(latest.path)\(line)",
-                        hint: "write the children in the order in which they follow each other")
+                        hint: "write the children in the order in which they follow each other, equal ones together")
                 } else {
                     latest = (path, seconds)
                 }
@@ -60,28 +60,24 @@ extension SiteBuilder {
         return draft
     }
 
-    func judgeSPIs() {
+    func judgeSPIs(_ problems: ProblemList) {
         var inbound: [SPI: String] = [:], outbound: [IPAddress: [SPI: String]] = [:]
-        for (tunnel, child) in tunnels.lazy.flatMap({ tunnel in tunnel.children.map { (tunnel, $0) } }) {
-            if let sa = child.inbound, let spi = sa.spi {
-                if let other = inbound[spi] {
-                    problems.error(
-                        "\(sa.path).spi", "\(spi) is also the inbound SPI of \(other)",
-                        hint: "an inbound packet's SA is told by its SPI alone: give each its own")
-                } else {
-                    inbound[spi] = sa.path
-                }
+        inbound.reserveCapacity(tunnels.reduce(0) { $0 + $1.children.count })
+        func judge(_ child: ChildDraft, _ remote: IPAddress?) {
+            if let sa = child.inbound, let spi = sa.spi, let other = inbound.add(sa.path, for: spi) {
+                problems.error(
+                    "\(sa.path).spi", "\(spi) is also the inbound SPI of \(other)",
+                    hint: "an inbound packet's SA is told by its SPI alone: give each its own")
             }
-            if let sa = child.outbound, let spi = sa.spi, let remote = tunnel.remoteAddress {
-                if let other = outbound[remote]?[spi] {
-                    problems.error(
-                        "\(sa.path).spi", "\(spi) is also the SPI of \(other), to the same remote address",
-                        hint: "the other end could not tell the two apart: give each its own")
-                } else {
-                    outbound[remote, default: [:]][spi] = sa.path
-                }
+            if let sa = child.outbound, let spi = sa.spi, let remote,
+                let other = outbound[remote, default: [:]].add(sa.path, for: spi)
+            {
+                problems.error(
+                    "\(sa.path).spi", "\(spi) is also the SPI of \(other), to the same remote address",
+                    hint: "the other end could not tell the two apart: give each its own")
             }
         }
+        for tunnel in tunnels { for child in tunnel.children { judge(child, tunnel.remoteAddress) } }
     }
 
     // MARK: Lifetimes
@@ -112,5 +108,14 @@ extension SiteBuilder {
         return Lifetime(
             soft: Lifetime.Limits(packets: soft[0], octets: soft[1], seconds: soft[2]),
             hard: Lifetime.Limits(packets: hard[0], octets: hard[1], seconds: hard[2]))
+    }
+}
+
+extension Dictionary {
+    /// Adds a value unless there is one for the key: then it stays, and is returned.
+    mutating func add(_ value: Value, for key: Key) -> Value? {
+        guard let first = updateValue(value, forKey: key) else { return nil }
+        self[key] = first
+        return first
     }
 }

@@ -125,19 +125,18 @@ extension SiteBuilder {
     }
 
     /// One key, one SA: with two SAs under one AES key, whatever the salts, two packets can have the same IV.
-    func judgeKeys() {
+    func judgeKeys(_ problems: ProblemList) {
         var seen: [KeyFingerprint: String] = [:]
-        let children = tunnels.lazy.flatMap(\.children)
-        for draft in children.flatMap({ [$0.outbound?.key, $0.inbound?.key] }).compactMap({ $0 }) {
-            if let other = seen[draft.key.fingerprint] {
-                problems.error(
-                    draft.path, "the same key as \(other)",
-                    hint:
-                        "each SA needs a key of its own, a different salt is not enough: vpn-gw keygen"
-                )
-            } else {
-                seen[draft.key.fingerprint] = draft.path
-            }
+        seen.reserveCapacity(2 * tunnels.reduce(0) { $0 + $1.children.count })
+        func judge(_ draft: KeyDraft) {
+            guard let other = seen.add(draft.path, for: draft.key.fingerprint) else { return }
+            problems.error(
+                draft.path, "the same key as \(other)",
+                hint: "each SA needs a key of its own, a different salt is not enough: vpn-gw keygen")
+        }
+        for child in tunnels.lazy.flatMap(\.children) {
+            if let key = child.outbound?.key { judge(key) }
+            if let key = child.inbound?.key { judge(key) }
         }
     }
 }

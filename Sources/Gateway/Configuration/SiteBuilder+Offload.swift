@@ -13,7 +13,7 @@ extension SiteBuilder {
             (offload.outbound, offload.inbound) = (choice, choice)
             judge(choice, draft, Direction.allCases, at: path)
         case .table(let entries)?:
-            for (key, value) in entries.sorted(by: { $0.key < $1.key }) {
+            for (key, value) in entries.entries {
                 guard let direction = Direction(rawValue: key) else {
                     problems.error(
                         "\(path).\(key)", "unknown key", hint: "offload = { outbound = \"auto\", inbound = \"off\" }")

@@ -3,9 +3,11 @@ import IPsec
 /// `[[policy]]`: entries of the SPD before the tunnels' own.
 extension SiteBuilder {
     func readPolicies() {
+        let tables = root.tables("policy")
+        guard !tables.isEmpty else { return }
         let tunnelIndices = Dictionary(zip(tunnels.map(\.name), tunnels.indices)) { first, _ in first }
         var names: [String: String] = [:]
-        for (index, table) in root.tables("policy").enumerated() {
+        for (index, table) in tables.enumerated() {
             let name = table.string("name") ?? "policy-\(index + 1)"
             judgeName(name, table, &names)
             let ipProtocol = readProtocol(table), messages = readMessages(table)

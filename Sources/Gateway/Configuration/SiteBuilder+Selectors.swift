@@ -3,7 +3,7 @@ import IPsec
 /// What the tunnels' selectors say together.
 extension SiteBuilder {
     /// Traffic that two tunnels both claim. The SPD is looked at in order, so the earlier tunnel has all of it.
-    func judgeSelectors() {
+    func judgeSelectors(_ problems: ProblemList) {
         let selectors = tunnels.map {
             SelectorOverlaps.Selectors(local: $0.localSubnets, remote: $0.remoteSubnets)
         }

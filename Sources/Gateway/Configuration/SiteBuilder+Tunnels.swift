@@ -3,38 +3,54 @@ import IPsec
 /// `[[tunnel]]`.
 extension SiteBuilder {
     func readTunnels() {
+        let tables = root.tables("tunnel")
         var names: [String: String] = [:]
-        for table in root.tables("tunnel") {
-            var draft = TunnelDraft(path: table.path)
-            draft.name = table.string("name")
-            if let name = draft.name { judgeName(name, table, &names) }
-            let (profile, algorithm) = readProfile(table)
-            draft.profile = profile
-            draft.clampsMSS = table.boolean("clamp_mss") ?? false
-            draft.learnsPathMTU = table.boolean("learn_path_mtu") ?? true
-            readAddresses(table, &draft)
-            readSubnets(table, &draft)
-            draft.offload = readOffload(table, draft)
-            draft.children = readChildren(table, algorithm)
-            draft.lifetime = readLifetime(table, profile)
-            draft.innerMTUOctets = draft.remoteAddress.flatMap { readInnerMTU(towards: $0, profile, table) }
-            if let innerMTU = draft.innerMTUOctets { judgeInnerMTU(innerMTU, draft, table) }
-            tunnels.append(draft)
+        for table in tables { if let name = table.string("name") { judgeName(name, table, &names) } }
+        // Each share by a builder of its own, which knows of ports and routes what this one knows.
+        let shares = problems.inShares(of: tables.count) { share, problems in
+            let builder = SiteBuilder(shareOf: self, problems)
+            for table in tables[share] { builder.readTunnel(table) }
+            return builder.share
         }
-        judgeSPIs()
-        judgeKeys()
-        judgeSelectors()
-        if let first = tunnels.first {
+        for share in shares { add(share) }
+        judgeTogether()
+        if !tunnels.isEmpty {
             // RFC 8221 section 3: a manual key must not be used with a counter mode that restarts; RFC 4106 section 1.
             problems.warning(
-                first.path,
-                "static keys: nothing makes new ones by itself, and who learns one reads all its past traffic",
+                "tunnel",
+                "static keys\(tunnels.count > 1 ? " in all \(tunnels.count) tunnels" : ""): nothing makes new ones by "
+                    + "itself, and who learns one reads all its past traffic",
                 hint:
                     "AES-GCM with manual keys goes against RFC 8221 section 3 and is safe only while no IV repeats: "
                     + "keep state_directory on a disk that is never rolled back, and replace both ends' keys in time, "
                     + "by [[tunnel.child]] or by hand"
             )
         }
+    }
+
+    /// What tunnels must not have in common.
+    private func judgeTogether() {
+        let judges = [judgeSPIs, judgeKeys, judgeSelectors]
+        _ = problems.inShares(of: judges.count, smallest: 1, most: judges.count) { share, problems in
+            for judge in judges[share] { judge(problems) }
+        }
+    }
+
+    private func readTunnel(_ table: ConfigurationTable) {
+        var draft = TunnelDraft(path: table.path)
+        draft.name = table.string("name")
+        let (profile, algorithm) = readProfile(table)
+        draft.profile = profile
+        draft.clampsMSS = table.boolean("clamp_mss") ?? false
+        draft.learnsPathMTU = table.boolean("learn_path_mtu") ?? true
+        readAddresses(table, &draft)
+        readSubnets(table, &draft)
+        draft.offload = readOffload(table, draft)
+        draft.children = readChildren(table, algorithm)
+        draft.lifetime = readLifetime(table, profile)
+        draft.innerMTUOctets = draft.remoteAddress.flatMap { readInnerMTU(towards: $0, profile, table) }
+        if let innerMTU = draft.innerMTUOctets { judgeInnerMTU(innerMTU, draft, table) }
+        tunnels.append(draft)
     }
 
     // MARK: Outer addresses

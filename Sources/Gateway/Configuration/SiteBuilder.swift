@@ -97,6 +97,28 @@ final class SiteBuilder {
         self.permissions = permissions
     }
 
+    /// A builder that reads some of the tunnels of `whole`'s file on another thread.
+    init(shareOf whole: SiteBuilder, _ problems: ProblemList) {
+        (root, self.problems, masked) = (whole.root, problems, whole.masked)
+        (files, credentials, directory) = (whole.files, whole.credentials, whole.directory)
+        (mode, permissions) = (whole.mode, whole.permissions)
+        (ports, devices, routes, neighbors) = (whole.ports, whole.devices, whole.routes, whole.neighbors)
+        (ways, wayLengths) = (whole.ways, whole.wayLengths)
+        (knowsPorts, knowsRoutes) = (whole.knowsPorts, whole.knowsRoutes)
+    }
+
+    /// What such a builder read.
+    struct Share {
+        fileprivate let tunnels: [TunnelDraft], inlineKeyPaths: [String]
+    }
+
+    var share: Share { Share(tunnels: tunnels, inlineKeyPaths: inlineKeyPaths) }
+
+    func add(_ share: Share) {
+        tunnels += share.tunnels
+        inlineKeyPaths += share.inlineKeyPaths
+    }
+
     /// The site, or nil when a problem is an error.
     func build() -> Site? {
         let gateway = readGateway(), dpdk = readDPDK()
@@ -125,6 +147,7 @@ final class SiteBuilder {
                 exitCode: .software)
             return nil
         }
+        judgeLanes(site.topology, workers: site.dpdk.workerCores.count)
         return site
     }
 

@@ -64,7 +64,7 @@ public struct SiteReader: Sendable {
         }
     }
 
-    private static let longestFile = 64 << 20
+    static let longestFile = 64 << 20
 
     private func read(_ contents: FileReader.Contents, path: String, mode: Mode) throws(ConfigurationError) -> Reading {
         let masked = MaskedText(contents.octets)
@@ -76,14 +76,17 @@ public struct SiteReader: Sendable {
             root, problems: problems, masked: masked, files: files, credentials: credentials,
             directory: path.lastIndex(of: "/").map { String(path[...$0]) } ?? "",
             mode: mode, permissions: contents.permissions)
-        guard let site = builder.build() else { throw ConfigurationError(problems: problems.sorted) }
+        let site = builder.build()
+        masked.wipe()
+        Shares.free(builder)
+        guard let site else { throw ConfigurationError(problems: problems.sorted) }
         return Reading(site: site, problems: problems.sorted)
     }
 
     /// The top-level entries of a text.
     func parse(
         _ text: [UInt8], _ lines: LineIndex, path: String
-    ) throws(ConfigurationError) -> [String: ConfigurationValue] {
+    ) throws(ConfigurationError) -> ByName<ConfigurationValue> {
         func refuse(_ line: Int?, _ message: String, hint: String) -> ConfigurationError {
             ConfigurationError(problems: [
                 ConfigurationProblem(.error, file: path, line: line, path: "", message: message, hint: hint)
@@ -94,6 +97,7 @@ public struct SiteReader: Sendable {
         if let zero = text.firstIndex(of: 0) {
             throw refuse(line(at: zero), "a NUL character", hint: "a site file is plain UTF-8 text")
         }
+        if lines.refusal == nil, let entries = SiteReader.entries(inPiecesOf: text) { return entries }
         guard let string = String(validating: text, as: UTF8.self) else {
             throw refuse(nil, "not UTF-8", hint: "a site file is plain UTF-8 text")
         }
@@ -114,10 +118,7 @@ public struct SiteReader: Sendable {
         case nil: break
         }
         do {
-            let table = try TOMLTable(string: string)
-            // TOMLKit never frees a table: a gateway that reads its site again and again would grow by all of them.
-            defer { table.clear() }
-            return ConfigurationValue.entries(table)
+            return try SiteReader.entries(string)
         } catch {
             guard let error = error as? TOMLParseError else {
                 throw refuse(nil, "not TOML", hint: SiteReader.syntaxHint)
@@ -126,6 +127,32 @@ public struct SiteReader: Sendable {
                 error.source.begin.line, "not TOML: " + SiteReader.withoutQuotations(error.description),
                 hint: SiteReader.syntaxHint)
         }
+    }
+
+    static func entries(_ text: String) throws -> ByName<ConfigurationValue> {
+        let table = try TOMLTable(string: text)
+        // TOMLKit never frees a table: a gateway that reads its site again and again would grow by all of them.
+        defer { table.clear() }
+        return ConfigurationValue.entries(table)
+    }
+
+    /// The same of a large text, by several threads. Nil for a small one, and where something is wrong: then the whole
+    /// tells what.
+    static func entries(
+        inPiecesOf text: [UInt8], most: Int = .max, least: Int = TextPieces.least
+    ) -> ByName<ConfigurationValue>? {
+        let pieces = TextPieces(text, most: most, least: least).ranges
+        guard pieces.count > 1 else { return nil }
+        // The longest first, which is all that stands behind the last tunnel: whoever takes it last is waited for.
+        let order = pieces.indices.sorted { pieces[$0].count > pieces[$1].count }
+        let entries = Shares.map(order.count, smallest: 1, most: .max) { share in
+            order[share].map { piece in
+                let text = String(validating: text[pieces[piece]], as: UTF8.self)
+                return (piece: piece, entries: text.flatMap { try? SiteReader.entries($0) })
+            }
+        }.joined()
+        let read = entries.sorted { $0.piece < $1.piece }.compactMap(\.entries)
+        return read.count == pieces.count ? TextPieces.joined(read) : nil
     }
 
     private static let syntaxHint = "strings stand in quotes, one key = value on a line, tables as [name] or [[name]]"

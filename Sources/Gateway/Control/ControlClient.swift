@@ -1,7 +1,7 @@
 import Foundation
 import IPsec
 
-/// Asks a running gateway by its control socket. Every call blocks, for 10 seconds at most.
+/// Asks a running gateway by its control socket. Every call blocks, for 10 seconds at most; `reload` for two minutes.
 public struct ControlClient: Sendable {
     /// The socket that is asked.
     public let socketPath: String
@@ -23,10 +23,11 @@ public struct ControlClient: Sendable {
 
     // MARK: Looking
 
-    /// A subject as the gateway has it now: as JSON with sorted keys, or as a table. Ends in a newline.
-    public func show(_ subject: ControlSubject, json: Bool) throws(ControlClientError) -> String {
+    /// A subject as the gateway has it now: as JSON with sorted keys, or as a table in so many columns of a terminal;
+    /// without a number with all there is. Ends in a newline.
+    public func show(_ subject: ControlSubject, json: Bool, columns: Int? = nil) throws(ControlClientError) -> String {
         let object = try view(subject)
-        guard json else { return ControlTable.text(subject, object) }
+        guard json else { return ControlTable.text(subject, object, columns: columns) }
         let options: JSONSerialization.WritingOptions = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         guard let data = try? JSONSerialization.data(withJSONObject: object, options: options) else {
             throw .notUnderstood(path: socketPath, what: "an answer that is no JSON object")
@@ -35,8 +36,8 @@ public struct ControlClient: Sendable {
     }
 
     /// What the drivers of its ports offer, or of one port. Throws `PortUnknown` besides.
-    public func capabilities(port: String?, json: Bool) throws -> String {
-        try ControlTable.text(.caps, try view(.caps), port: port, json: json)
+    public func capabilities(port: String?, json: Bool, columns: Int? = nil) throws -> String {
+        try ControlTable.text(.caps, try view(.caps), port: port, json: json, columns: columns)
     }
 
     /// All pages of a subject in one object.
@@ -76,8 +77,12 @@ public struct ControlClient: Sendable {
 
     // MARK: Changing
 
-    /// Has the gateway read its site file again.
-    public func reload() throws(ControlClientError) -> ControlOutcome { try change("/v1/reload", []) }
+    /// Has the gateway read its site file again. One of many thousand SAs takes seconds, and more on a busy machine.
+    public func reload() throws(ControlClientError) -> ControlOutcome {
+        var client = self
+        client.patience = 120
+        return try client.change("/v1/reload", [])
+    }
 
     /// Sends a tunnel's traffic with this outbound SA from now on. `spi` as text: "0x1001".
     public func activate(tunnel: String, spi: String) throws(ControlClientError) -> ControlOutcome {

@@ -102,6 +102,8 @@ public struct ControlCounters: Sendable, Equatable {
         public var busySeconds: Double
         /// Rounds of its loop.
         public var polls: UInt64
+        /// Packets passed to other workers.
+        public var handedOver: UInt64
     }
 
     /// In the order of their indices.

@@ -25,6 +25,55 @@ extension ControlView {
     }
 }
 
+extension ControlView {
+    /// A crypto device that the site names, and what it is used for.
+    public struct CryptoDevice: Sendable, Encodable {
+        /// As the site names it.
+        var device: String
+        /// Nil where DPDK does not find the device.
+        var driver: String?
+        /// What of ESP it does, in the site's words; nil where it is not used.
+        var algorithm: String?
+        /// Packets of one worker that it may have at the same time.
+        var inFlightPacketsMax: Int?
+        /// SAs that it has room for, and those that it has; nil where no gateway runs.
+        var slots: Int?
+        var associations: Int?
+        /// Whether the gateway can use it.
+        var isUsable: Bool
+        /// Why not.
+        var why: String?
+    }
+}
+
+extension ControlView.CryptoDevice {
+    /// One that does what ESP needs of it: a device that does not is not started.
+    init(_ coprocessor: Coprocessor) {
+        self.init(
+            device: coprocessor.name, driver: coprocessor.driver,
+            algorithm: Algorithm.aes128GCM16.name, inFlightPacketsMax: WorkerGroup.crossingPackets, isUsable: true)
+    }
+
+    /// One of a gateway that runs, with so many SAs. `isLost`: it stopped answering.
+    init(_ coprocessor: Coprocessor, associations: Int, isLost: Bool) {
+        self.init(coprocessor)
+        (slots, self.associations) = (coprocessor.sessionLimit, associations)
+        guard isLost else { return }
+        (isUsable, why) = (false, "it stopped answering, and gets nothing before the next start")
+    }
+
+    /// One that does not start. `error` is what a start threw.
+    init(_ device: String, failed error: DataPlaneError) {
+        switch error {
+        case .noCoprocessor:
+            self.init(device: device, isUsable: false, why: "DPDK has no such crypto device")
+        case .coprocessorFailed(_, let driver, let step, _):
+            self.init(device: device, driver: driver, isUsable: false, why: "the gateway can't \(step) it")
+        default: self.init(device: device, isUsable: false, why: Failure(error).message)
+        }
+    }
+}
+
 extension ControlView.Capability {
     /// The rows of a port. `hindrance` says why the gateway that runs does not use a direction.
     static func rows(

@@ -14,7 +14,7 @@ extension ControlView {
             case next
             /// Inbound: a younger one is there; it still takes what is on its way.
             case old
-            /// Another child SA of the tunnel, for another worker.
+            /// Installed, and waits until it is activated or another one ends.
             case standby
             /// Its hard lifetime is over.
             case expired
@@ -118,6 +118,11 @@ extension ControlView {
         var mtuOctets: Int
         /// Of tagged frames.
         var vlan: UInt16?
+        var rxQueues: Int
+        /// How received packets come to several workers: see `PacketSpreading`.
+        var spreading: String
+        /// Of its device; nil where nobody knows.
+        var numaNode: Int?
         var addresses: [String]
         var rxPackets: UInt64
         var rxOctets: UInt64
@@ -137,8 +142,13 @@ extension ControlView {
         var core: Int
         /// Rounds of its loop.
         var polls: UInt64
+        /// Packets that it received by its ports' queues.
+        var rxPackets: UInt64
         /// The part of its rounds that had packets, 0 to 1.
         var busyShare: Double?
+        /// Packets that it passed to the workers that own what they need, and that it got for that.
+        var handedOverPackets: UInt64
+        var takenOverPackets: UInt64
         /// Packets that wait for it because it owns their SA.
         var handoffQueuePackets: Int
         /// Counts the tables it has taken on.

@@ -15,8 +15,8 @@ public enum ControlView: Sendable {
     case workers([Worker])
     /// "offload".
     case offload([Offload])
-    /// In the order of ports; "caps".
-    case caps([Capability])
+    /// In the order of ports, "caps"; and "crypto_devices" as the site names them.
+    case caps([Capability], [CryptoDevice])
     /// Packets by reason; reasons that never occurred are left out. "drops", and "help" with a line for each.
     case drops([DropReason: UInt64])
     /// "neighbors".
@@ -31,7 +31,7 @@ public enum ControlView: Sendable {
 
 extension ControlView: Encodable {
     private enum CodingKeys: String, CodingKey {
-        case sas, policies, ports, workers, offload, caps, drops, help, neighbors, routes
+        case sas, policies, ports, workers, offload, caps, cryptoDevices, drops, help, neighbors, routes
     }
 
     /// For a JSON encoder that turns names to snake case.
@@ -47,7 +47,9 @@ extension ControlView: Encodable {
             try container.encode(named, forKey: .ports)
         case .workers(let rows): try container.encode(rows, forKey: .workers)
         case .offload(let rows): try container.encode(rows, forKey: .offload)
-        case .caps(let rows): try container.encode(rows, forKey: .caps)
+        case .caps(let rows, let devices):
+            try container.encode(rows, forKey: .caps)
+            try container.encode(devices, forKey: .cryptoDevices)
         case .drops(let counts):
             let seen = counts.filter { $0.value > 0 }
             let drops = Dictionary(uniqueKeysWithValues: seen.map { ($0.key.name, $0.value) })

@@ -108,6 +108,10 @@ struct MetricsText {
         for (index, worker) in workers.enumerated() {
             sample("vpngw_worker_polls_total", [("worker", String(index))], worker.polls)
         }
+        family("vpngw_worker_handed_over_packets", "counter", "Packets that a worker passed to the one they belong to.")
+        for (index, worker) in workers.enumerated() {
+            sample("vpngw_worker_handed_over_packets_total", [("worker", String(index))], worker.handedOver)
+        }
     }
 
     /// OpenMetrics names a family without the ending of its samples; before it, the two were one.

@@ -6,7 +6,7 @@ extension SiteReader {
     /// gateway to reload it wants to hear from the gateway what is.
     public static func controlSocket(path: String) throws(ConfigurationError) -> String {
         let reader = SiteReader()
-        switch FileReader.system.read(path, 4 << 20) {
+        switch FileReader.system.read(path, SiteReader.longestFile) {
         case .failure(let failure):
             throw ConfigurationError(problems: [
                 ConfigurationProblem(

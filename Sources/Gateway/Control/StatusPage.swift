@@ -58,17 +58,18 @@ enum StatusPage {
         header{display:flex;flex-wrap:wrap;gap:.25rem 1rem;align-items:baseline}
         h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:1.5rem 0 .4rem}
         small,footer,.legend{color:var(--faint);font-weight:normal}
-        #state{margin:0;font-weight:600;color:var(--good)}
-        .gone #state,.down{color:var(--bad)}.gone main,.gone footer{opacity:.45}
+        #state{margin:0;font-weight:600}#state.up{color:var(--good)}
+        .gone #state,#state.down,.down{color:var(--bad)}.gone main,.gone footer{opacity:.6}
         .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,20rem),1fr));gap:1rem;
         margin-top:1rem}
         .chart{border:1px solid var(--line);border-radius:6px;padding:.6rem}
         .chart h2{margin:0 0 .3rem}.chart svg{display:block;width:100%;height:7rem}
+        .times{display:flex;justify-content:space-between;margin:0;font-size:.75rem;color:var(--faint)}
         .legend{font-size:.85rem;display:flex;flex-wrap:wrap;gap:0 1rem;margin:.3rem 0 0}
         .one{stroke:var(--one);color:var(--one)}.two{stroke:var(--two);color:var(--two)}
         path{fill:none;stroke-width:1.5}path.two{stroke-dasharray:4 2}.axis{stroke:var(--line);stroke-width:1}
         .wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-        th,td{text-align:left;padding:.2rem .7rem .2rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
+        th,td{text-align:left;padding:.2rem 1rem .2rem 0;border-bottom:1px solid var(--line);white-space:nowrap}
         th{font-weight:600;color:var(--faint)}.number{text-align:right;font-variant-numeric:tabular-nums}
         td.help{white-space:normal;color:var(--faint);min-width:14rem}
         progress{width:7rem;vertical-align:middle}
@@ -76,6 +77,7 @@ enum StatusPage {
 
     private static let script = #"""
         'use strict';
+        // Seconds that the charts show.
         const keep = 300, history = [], charts = [];
         const at = id => document.getElementById(id);
         function short(n, unit) {
@@ -103,7 +105,9 @@ enum StatusPage {
           svg.setAttribute('preserveAspectRatio', 'none');
           svg.setAttribute('role', 'img');
           const axis = drawing('path', 'axis');
-          axis.setAttribute('d', 'M0 99.5H300');
+          // A mark each minute.
+          axis.setAttribute('d', 'M0 99.5H300' + [0, 60, 120, 180, 240, 300].map(x => 'M' + x + ' 96V99.5').join(''));
+          axis.setAttribute('vector-effect', 'non-scaling-stroke');
           svg.append(axis);
           const parts = lines.map(([name, field], i) => {
             const path = drawing('path', i ? 'two' : 'one'), words = element('span', null, i ? 'two' : 'one');
@@ -114,18 +118,21 @@ enum StatusPage {
           });
           const top = element('span');
           legend.append(top);
-          box.append(element('h2', title), svg, legend);
+          const times = element('p', null, 'times');
+          times.append(element('span', keep / 60 + ' minutes ago'), element('span', 'now'));
+          box.append(element('h2', title), svg, times, legend);
           at('charts').append(box);
           charts.push({svg, title, unit, parts, top});
         }
         function draw() {
+          const now = Date.now();
           for (const c of charts) {
             const most = Math.max(1e-9, ...history.flatMap(s => c.parts.map(p => s[p.field] ?? 0)));
             for (const p of c.parts) {
               let d = '', pen = 'M';
-              history.forEach((s, i) => {
+              history.forEach(s => {
                 if (s[p.field] == null) { pen = 'M'; return; }
-                d += pen + (i + keep - history.length) + ' ' + (98 - 94 * s[p.field] / most).toFixed(1);
+                d += pen + (keep - (now - s.at) / 1000).toFixed(1) + ' ' + (98 - 94 * s[p.field] / most).toFixed(1);
                 pen = 'L';
               });
               p.path.setAttribute('d', d);
@@ -135,21 +142,28 @@ enum StatusPage {
             c.svg.setAttribute('aria-label', c.title + ': ' + c.parts.map(p => p.words.textContent).join(', '));
           }
         }
+        // A title has its kind, and over how many columns it stands.
         function fill(id, titles, rows) {
-          const head = element('tr'), body = rows.map(cells => {
+          const head = element('tr'), kinds = titles.flatMap(([, kind, span]) => Array(span || 1).fill(kind || ''));
+          const body = rows.map(cells => {
             const row = element('tr');
             cells.forEach((cell, i) => {
-              const kind = titles[i][1] || '', e = element('td', null, kind);
+              const e = element('td', null, kinds[i]);
               if (cell instanceof Node) e.append(cell); else e.textContent = cell;
               if (cell === 'down') e.classList.add('down');
               row.append(e);
             });
             return row;
           });
-          for (const [title, kind] of titles) head.append(element('th', title, kind === 'help' ? '' : kind));
+          for (const [title, kind, span] of titles) {
+            const e = element('th', title, kind === 'help' ? '' : kind);
+            e.scope = span ? 'colgroup' : 'col';
+            e.colSpan = span || 1;
+            head.append(e);
+          }
           if (!rows.length) {
             const row = element('tr'), cell = element('td', 'none');
-            cell.colSpan = titles.length;
+            cell.colSpan = kinds.length;
             row.append(cell);
             body.push(row);
           }
@@ -173,20 +187,20 @@ enum StatusPage {
           at('name').textContent = s.name;
           at('state').textContent = t.up + ' of ' + t.count + ' tunnels up' + (t.down ? ', ' + t.down + ' down' : '')
             + ' · vpn-gw ' + s.version + ' · up ' + age(s.uptime_seconds);
-          at('state').classList.toggle('down', t.down > 0);
-          history.push({
+          at('state').className = t.down ? 'down' : t.count && t.up === t.count ? 'up' : '';
+          history.push({at: Date.now(),
             rx: sum(s.ports, 'rx_packets_per_second'), tx: sum(s.ports, 'tx_packets_per_second'),
             rxb: sum(s.ports, 'rx_bits_per_second'), txb: sum(s.ports, 'tx_bits_per_second'),
             drop: sum(s.drops, 'packets_per_second')});
           fill('tunnels',
-            [['Tunnel'], ['State'], ['Peer'], ['Path out / in'], ['Out', n], ['', n], ['In', n], ['', n]],
+            [['Tunnel'], ['State'], ['Peer'], ['Path out / in'], ['Out', n, 2], ['In', n, 2]],
             s.busiest_tunnels.map(r => [r.name, r.state, r.remote_address, r.outbound_path + ' / ' + r.inbound_path,
               short(r.outbound_packets_per_second, 'p/s'), short(r.outbound_bits_per_second, 'bit/s'),
               short(r.inbound_packets_per_second, 'p/s'), short(r.inbound_bits_per_second, 'bit/s')]));
           const more = t.count - s.busiest_tunnels.length;
           at('tunnels-count').textContent = more > 0 ? 'the busiest; ' + more + ' more' : '';
           fill('ports',
-            [['Port'], ['Role'], ['Link'], ['In', n], ['', n], ['Out', n], ['', n], ['Lost by the device', n]],
+            [['Port'], ['Role'], ['Link'], ['In', n, 2], ['Out', n, 2], ['Lost by the device', n]],
             s.ports.map(r => [r.name, r.role, r.link, short(r.rx_packets_per_second, 'p/s'),
               short(r.rx_bits_per_second, 'bit/s'), short(r.tx_packets_per_second, 'p/s'),
               short(r.tx_bits_per_second, 'bit/s'), r.rx_lost_packets]));
@@ -196,7 +210,7 @@ enum StatusPage {
             s.drops.map(r => [r.reason, r.packets, short(r.packets_per_second, 'p/s'), r.help]));
           at('sum').textContent = 'rx ' + s.rx_packets + ' + own ' + s.originated_packets + ' = tx ' + s.tx_packets
             + ' + consumed ' + s.consumed_packets + ' + dropped ' + s.dropped_packets
-            + ' + held ' + s.in_flight_packets;
+            + ' + in flight ' + s.in_flight_packets;
         }
         let answered = null;
         async function ask() {
@@ -208,14 +222,16 @@ enum StatusPage {
             answered = new Date();
             document.body.classList.remove('gone');
           } catch (error) {
-            history.push({});
+            history.push({at: Date.now()});
             document.body.classList.add('gone');
-            at('state').classList.remove('down');
-            at('state').textContent = 'The gateway does not answer'
-              + (answered ? ' since ' + answered.toLocaleTimeString() + ': what is below was then' : '');
+            at('state').className = '';
+            document.title = at('name').textContent + ' – no answer';
+            at('state').textContent = 'The gateway does not answer. ' + (answered
+              ? 'What is below is of ' + answered.toLocaleString() + ', '
+                + age(Math.round((Date.now() - answered) / 1000)) + ' ago.' : 'There are no data yet.');
           }
           clearTimeout(timer);
-          if (history.length > keep) history.splice(0, history.length - keep);
+          while (Date.now() - history[0].at > keep * 1000) history.shift();
           draw();
           setTimeout(ask, document.hidden ? 10000 : 1000);
         }

@@ -18,15 +18,24 @@ extension Doctor {
 
     var crypto: Finding { .ok("libipsec-mb", machine.calls.cryptoVersion) }
 
-    /// The drivers of a site's vdevs, or how many there are.
-    var drivers: [Finding] {
-        let directory = machine.calls.driverDirectory
+    /// DPDK's drivers that are there: "net_tap".
+    var installedDrivers: Set<String> {
         // "librte_net_tap.so.23"; the name without a version comes with the development package.
-        let files = Set(
-            machine.list(directory).compactMap { name -> String? in
+        Set(
+            machine.list(machine.calls.driverDirectory).compactMap { name -> String? in
                 guard let end = name.range(of: ".so"), name.hasPrefix("librte_") else { return nil }
                 return String(name[..<end.lowerBound].dropFirst(7))
             })
+    }
+
+    /// The command that brings a driver.
+    static func install(_ driver: String) -> String {
+        "apt-get install 'librte-\(driver.replacing("_", with: "-"))[0-9]*'"
+    }
+
+    /// The drivers of a site's ports, or how many there are.
+    var drivers: [Finding] {
+        let directory = machine.calls.driverDirectory, files = installedDrivers
         func has(_ driver: String) -> Bool { files.contains(driver) }
         guard let site else {
             let count = files.count { $0.hasPrefix("net_") }
@@ -44,15 +53,18 @@ extension Doctor {
             // net_ring comes with the program.
             if driver.hasPrefix("net_"), driver != "net_ring", !has(driver) { missing.insert(driver) }
         }
-        if site.topology.ports.contains(where: { Doctor.address(of: $0.device) != nil }), !has("bus_pci") {
-            missing.insert("bus_pci")
-        }
+        if hasPCIDevices, !has("bus_pci") { missing.insert("bus_pci") }
         return missing.sorted().map { driver in
-            let package = "librte-" + driver.replacing("_", with: "-")
-            return .fail(
+            .fail(
                 "drivers", "DPDK's driver \(driver) is not installed (\(directory)/librte_\(driver).so.*)",
-                "apt-get install '\(package)[0-9]*'")
+                Doctor.install(driver))
         }
+    }
+
+    /// Whether the site's ports or crypto devices are on the PCI bus.
+    var hasPCIDevices: Bool {
+        let devices = (site?.topology.ports.map(\.device) ?? []) + (site?.dpdk.cryptoDevices ?? [])
+        return devices.contains { Doctor.address(of: $0) != nil }
     }
 
     /// Whether devices can reach this process's memory and no other.
@@ -94,7 +106,9 @@ extension Doctor {
     // MARK: Ports
 
     func examine(_ port: Topology.Port) -> [Finding] {
-        if let address = Doctor.address(of: port.device) { return [examine(port, address)] }
+        if let address = Doctor.address(of: port.device) {
+            return [examine(address, "port \(port.name)", search: "lspci -D | grep -i ethernet")]
+        }
         guard let interface = Machine.interface(of: port.device) else {
             return [.ok("port \(port.name)", "\(port.device) makes its own device")]
         }
@@ -106,10 +120,11 @@ extension Doctor {
     /// Drivers that hand a device over.
     private static let passing = ["vfio-pci", "igb_uio", "uio_pci_generic", "uio_hv_generic"]
 
-    private func examine(_ port: Topology.Port, _ address: String) -> Finding {
-        let subject = "port \(port.name)", directory = "/sys/bus/pci/devices/\(address)"
+    /// A PCI device; `search` is the command that finds the right one.
+    func examine(_ address: String, _ subject: String, search: String) -> Finding {
+        let directory = "/sys/bus/pci/devices/\(address)"
         guard machine.exists(directory) else {
-            return .fail(subject, "there is no PCI device \(address)", "lspci -D | grep -i ethernet")
+            return .fail(subject, "there is no PCI device \(address)", search)
         }
         guard let driver = machine.link("\(directory)/driver") else {
             return .fail(subject, "\(address) has no driver", "dpdk-devbind.py --bind=vfio-pci \(address)")

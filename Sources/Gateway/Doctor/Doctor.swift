@@ -1,8 +1,8 @@
 // `vpn-gw doctor`: what this machine lacks for a site, or for any, before DPDK says it in a number. It looks, and never
 // changes anything.
 //
-// In order: the processor and its clocks; memory; DPDK and its drivers; each port's device; this process's privileges;
-// the cores that workers take; the state directory.
+// In order: the processor and its clocks; memory; DPDK and its drivers; each port's device and each crypto device; this
+// process's privileges; the cores that workers take; the state directory.
 
 import DataPlane
 import Foundation
@@ -29,10 +29,9 @@ public struct Doctor: Sendable {
         findings += [hugePages] + nodes + [lockedMemory].compactMap(\.self)
         findings += [dpdk, crypto] + drivers
         if let site {
-            if site.topology.ports.contains(where: { Environment.Settings.isPCI($0.device) }) {
-                findings.append(translation(isNeeded: true))
-            }
+            if hasPCIDevices { findings.append(translation(isNeeded: true)) }
             for port in site.topology.ports { findings += examine(port) }
+            findings += coprocessors
         } else {
             findings.append(translation(isNeeded: false))
             findings += adapters

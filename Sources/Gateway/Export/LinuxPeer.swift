@@ -28,8 +28,15 @@ struct LinuxPeer {
         lines += ([export.current] + export.others).map(receiving)
         lines += ["# What goes out. The kernel sends under the SA that was added last."]
         lines.append(sending(export.current))
+        if !export.beside.isEmpty {
+            lines += export.besideLines
+            lines.append(
+                "# The kernel sends under one. From 6.13 on, with iproute2 6.18, `pcpu-num CPU` at the end of a line")
+            lines.append("# makes a pair a processor's own.")
+        }
         for child in export.others {
-            lines.append("# When vpn-gw sends under \(child.outbound.spi) too:")
+            let isBeside = export.beside.contains { $0.outbound.spi == child.outbound.spi }
+            lines.append(isBeside ? "# Or under:" : "# When vpn-gw sends under \(child.outbound.spi) too:")
             lines.append("# " + sending(child))
         }
         return lines + policies + routes

@@ -24,6 +24,8 @@ public struct PeerExport: Sendable {
     let current: Topology.Child
     /// The others.
     let others: [Topology.Child]
+    /// Of these, those that are used at the same time, by other workers.
+    let beside: [Topology.Child]
     /// Whether the peer reaches us without a router between.
     let isOnLink: Bool
     let withKeys: Bool
@@ -43,11 +45,14 @@ public struct PeerExport: Sendable {
         }
         self.tunnel = tunnel
         // The first pair is sent under until another's time has come; one without a time waits for a command.
-        let index = tunnel.children.indices.last { index in
-            index == 0 || tunnel.children[index].notBefore.map { $0 <= now } ?? false
+        let begun = LaneAssignment.generations(tunnel.children).last { pairs in
+            pairs[0] == 0 || tunnel.children[pairs[0]].notBefore.map { $0 <= now } ?? false
         }
-        current = tunnel.children[index ?? 0]
-        others = tunnel.children.enumerated().filter { $0.offset != index ?? 0 }.map(\.element)
+        let pairs = begun ?? [0], index = pairs[0]
+        current = tunnel.children[index]
+        others = tunnel.children.enumerated().filter { $0.offset != index }.map(\.element)
+        let assignment = LaneAssignment(tunnel.children, workers: site.dpdk.workerCores.count)
+        beside = pairs.dropFirst().filter { assignment.begins[$0] }.map { tunnel.children[$0] }
         isOnLink = site.topology.ports.contains { port in
             port.role == .unprotected && port.addresses.contains { $0.prefix.contains(tunnel.remoteAddress) }
         }
@@ -93,6 +98,14 @@ public struct PeerExport: Sendable {
             lines.append("# lifetimes are each end's own: SAs end here when vpn-gw says so, and not there.")
         }
         return lines
+    }
+
+    /// What the peer is to know of pairs that are used at once.
+    var besideLines: [String] {
+        [
+            "# vpn-gw sends under \(beside.count + 1) pairs at once, one for each of its workers (RFC 9611),",
+            "# and takes what comes under any of them.",
+        ]
     }
 
     /// The key of an SA as the peer takes it, without "0x"; or a placeholder that no shell takes for a key.

@@ -10,6 +10,14 @@ struct VPPPeer {
 
     init(_ export: PeerExport) { self.export = export }
 
+    /// Of an interface (ITP_MAX_N_SA_IN).
+    private static let mostInbound = 4
+
+    /// What vpn-gw sends under beside the current one, by VPP's numbers.
+    private var beside: [(number: Int, outbound: Topology.Outbound)] {
+        export.beside.prefix(VPPPeer.mostInbound - 1).enumerated().map { (21 + $0.offset, $0.element.outbound) }
+    }
+
     func lines() throws(PeerExport.Refusal) -> [String] {
         guard profile.mode == .tunnel else {
             throw PeerExport.Refusal(
@@ -25,7 +33,13 @@ struct VPPPeer {
         }
         let (outbound, inbound) = (export.current.outbound, export.current.inbound)
         var lines = export.asides
-        if !export.others.isEmpty {
+        if !export.beside.isEmpty {
+            lines +=
+                export.besideLines + [
+                    "# VPP sends under one, and takes \(VPPPeer.mostInbound) at most."
+                ]
+        }
+        if export.others.count > export.beside.count {
             lines.append(
                 "# One pair of SAs, the one whose time it is. At a roll-over, run it again for the next with other "
                     + "numbers than 10 and 20, and `ipsec tunnel protect` with these.")
@@ -38,7 +52,8 @@ struct VPPPeer {
             "create ipip tunnel src \(tunnel.remoteAddress) dst \(tunnel.localAddress)",
             association(10, inbound.spi, inbound.key, "KEY_FROM_HERE"),
             association(20, outbound.spi, outbound.key, "KEY_TO_HERE") + " inbound",
-            "ipsec tunnel protect ipip0 sa-out 10 sa-in 20",
+        ] + beside.map { association($0.number, $0.outbound.spi, $0.outbound.key, "KEY_TO_HERE") + " inbound" } + [
+            "ipsec tunnel protect ipip0 sa-out 10 sa-in 20" + beside.map { " sa-in \($0.number)" }.joined(),
             "set interface state ipip0 up",
             "# INTERFACE is the one with \(tunnel.remoteAddress).",
             "set interface unnumbered ipip0 use INTERFACE",

@@ -37,6 +37,8 @@ extension AssociationKeeper {
 /// Limits of its lifetime that an SA has reached.
 struct LimitsReached: Hashable, Sendable {
     var soft = false, hard = false
+    /// Whether its numbers are used up.
+    var isSpent = false
 }
 
 /// A ceiling that workers go by already and that is not on disk yet.
@@ -49,10 +51,23 @@ struct Lowering: Sendable {
 extension AssociationKeeper.State {
     // MARK: Coming and going
 
-    /// Lets those of these SAs that are installed get nothing any more. Returns what they have carried.
-    mutating func suspend(_ identities: [SAIdentity]) -> [SAUsage] {
+    /// Takes ceilings that are on disk, and lets workers go by them.
+    mutating func add(_ ceilings: [Int: InboundCeiling]) {
+        for ceiling in ceilings.values { ceiling.grant() }
+        if inbound.isEmpty { inbound = ceilings } else { inbound.merge(ceilings) { $1 } }
+    }
+
+    /// Those of these SAs that are installed.
+    func installed(of requests: [PairRequest]) -> Set<SAIdentity> {
         guard !outbound.isEmpty else { return [] }
-        let identities = Set(identities)
+        let asked = Set(requests.flatMap { [$0.outboundIdentity, $0.inboundIdentity] })
+        let known = outbound.values.lazy.map(\.pair.sameness.outbound)
+        return asked.intersection(known).union(asked.intersection(inbound.values.lazy.map(\.pair.sameness.inbound)))
+    }
+
+    /// Lets those of these SAs that are installed get nothing any more. Returns what they have carried.
+    mutating func suspend(_ identities: Set<SAIdentity>) -> [SAUsage] {
+        guard !identities.isEmpty else { return [] }
         var usage: [SAUsage] = []
         for (id, numbers) in outbound where identities.contains(numbers.pair.sameness.outbound) {
             suspendedOutbound[id] = outbound.removeValue(forKey: id)

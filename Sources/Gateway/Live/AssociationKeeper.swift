@@ -20,10 +20,13 @@ final class AssociationKeeper: AssociationInstaller {
     /// not be written over what another has committed since.
     private let turn = Mutex(())
     private let state = Mutex(State())
+    /// Before it is open nothing takes numbers; nil: at once.
+    private let gate: Gate?
 
-    init(store: StateStore, arena: AssociationArena) {
+    init(store: StateStore, arena: AssociationArena, numbersAfter gate: Gate? = nil) {
         self.store = store
         self.arena = arena
+        self.gate = gate
     }
 
     // MARK: Coming and going
@@ -41,10 +44,11 @@ final class AssociationKeeper: AssociationInstaller {
         do {
             // Where nobody waits, all of them are one: each commit writes pages that the next would write again.
             let isFirst = state.withLock { $0.outbound.isEmpty && $0.suspendedOutbound.isEmpty }
+            let known = state.withLock { $0.installed(of: requests) }
             let size = isFirst ? max(1, requests.count) : AssociationKeeper.installBatch
             for first in stride(from: 0, to: requests.count, by: size) {
                 let batch = Array(requests[first..<min(requests.count, first + size)])
-                pairs += try turn.withLock { _ in try installBatch(batch, now) }
+                pairs += try turn.withLock { _ in try installBatch(batch, known: known, now) }
             }
         } catch {
             state.withLock { state in
@@ -56,17 +60,55 @@ final class AssociationKeeper: AssociationInstaller {
         return pairs
     }
 
-    private func installBatch(_ requests: [PairRequest], _ now: Int64) throws -> [AssociationPair] {
+    /// `known` are those of all SAs asked for that are installed.
+    private func installBatch(
+        _ requests: [PairRequest], known: Set<SAIdentity>, _ now: Int64
+    ) throws -> [AssociationPair] {
         let identities = requests.flatMap { [$0.outboundIdentity, $0.inboundIdentity] }
-        let before = state.withLock { $0.suspend(identities) }
+        let before = state.withLock { $0.suspend(known.isEmpty ? known : known.intersection(identities)) }
         if !before.isEmpty {
             var round = StoreRound()
             round.usage = before
             _ = try store.commit(round, now: now)
         }
+        // A start that fails again and again must not use numbers up.
+        try arena.checkRoom(for: identities.count)
         // They are on disk with what is granted, and not before.
         let records = try store.records(of: identities, now: now)
+        var round = StoreRound()
+        let floor = InitializationVectorFloor.at(now)
+        round.reservations.reserveCapacity(2 * requests.count)
+        round.ceilings.reserveCapacity(requests.count)
+        for (index, request) in requests.enumerated() {
+            round.reservations += OutboundNumbers.requests(request.outboundIdentity, request.profile, floor: floor)
+            round.ceilings.append(InboundCeiling.first(records[2 * index + 1]))
+        }
+        let (blocks, (pairs, ceilings)) = try together(
+            { [store, round, gate] in try store.commit(round, now: now) { try gate?.pass() } },
+            {
+                let pairs = try makePairs(requests, records), now = ContinuousClock.now
+                var ceilings: [Int: InboundCeiling] = [:]
+                ceilings.reserveCapacity(pairs.count)
+                for pair in pairs { ceilings[pair.inbound.id] = InboundCeiling(pair, now: now) }
+                return (pairs, ceilings)
+            })
+        state.withLock { state in
+            state.add(ceilings)
+            if pairs.count > 1 { state.outbound.reserveCapacity(state.outbound.count + pairs.count) }
+            for (index, pair) in pairs.enumerated() {
+                state.outbound[pair.outbound.id] = OutboundNumbers(
+                    pair, lifetime: requests[index].lifetime, sequence: blocks[2 * index], vector: blocks[2 * index + 1]
+                )
+                if !requests[index].lifetime.isEmpty { state.limited[pair.outbound.id] = pair }
+            }
+        }
+        return pairs
+    }
+
+    /// SAs that may send and accept nothing yet.
+    private func makePairs(_ requests: [PairRequest], _ records: [SARecord]) throws -> [AssociationPair] {
         var pairs: [AssociationPair] = []
+        pairs.reserveCapacity(requests.count)
         for (index, request) in requests.enumerated() {
             let outbound = try arena.makeOutbound(
                 request.outbound, profile: request.profile, local: request.local, remote: request.remote)
@@ -79,22 +121,6 @@ final class AssociationKeeper: AssociationInstaller {
                 AssociationPair(
                     request, outbound: outbound, inbound: inbound, outboundRecord: records[2 * index],
                     inboundRecord: record))
-        }
-        var round = StoreRound()
-        let floor = InitializationVectorFloor.at(now)
-        round.reservations = pairs.flatMap { OutboundNumbers.requests($0, floor: floor) }
-        let ceilings = pairs.map { InboundCeiling($0, now: .now) }
-        round.ceilings = ceilings.map(\.onDisk)
-        let blocks = try store.commit(round, now: now)
-        state.withLock { state in
-            for (index, pair) in pairs.enumerated() {
-                state.outbound[pair.outbound.id] = OutboundNumbers(
-                    pair, lifetime: requests[index].lifetime, sequence: blocks[2 * index], vector: blocks[2 * index + 1]
-                )
-                ceilings[index].grant()
-                state.inbound[pair.inbound.id] = ceilings[index]
-                if !requests[index].lifetime.isEmpty { state.limited[pair.outbound.id] = pair }
-            }
         }
         return pairs
     }

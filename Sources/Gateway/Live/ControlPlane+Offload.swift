@@ -72,9 +72,9 @@ extension ControlPlane {
         var lines: [String] = []
         let ports = site.topology.ports.filter { $0.role == .unprotected }
         if !data.wantsEngine, ports.contains(where: { (try? EngineSurvey.of($0))?.isUsable ?? false }) {
-            lines = site.topology.tunnels.filter { $0.offload != Topology.Offload() }.prefix(20).map {
+            lines = site.topology.tunnels.filter(\.offload.wantsNIC).prefix(20).map {
                 "tunnel \($0.name): software until the gateway is started again: it left its NICs' engines alone, "
-                    + "since every tunnel said offload = \"off\""
+                    + "since no tunnel wanted one"
             }
         }
         let required = site.topology.tunnels.filter {
@@ -166,6 +166,14 @@ extension ControlPlane {
         }
     }
 
+    /// The crypto devices, and the SAs that each has.
+    var cryptoDevices: [ControlView.CryptoDevice] {
+        data.coprocessors.enumerated().map { index, coprocessor in
+            ControlView.CryptoDevice(
+                coprocessor, associations: data.offload.used(device: index), isLost: data.offload.isLost(device: index))
+        }
+    }
+
     /// Where each SA's cryptography is done, and why there.
     var offloadRows: [ControlView.Offload] {
         let wishes = book.wishes(site.topology, ways: data.group.tables.ways, overrides: offloadOverrides)
@@ -181,13 +189,13 @@ extension ControlPlane {
             var row = ControlView.Offload(
                 tunnel: names[wish.id] ?? "", spi: wish.spi, direction: wish.direction, wanted: wish.choice.rawValue,
                 path: "software", why: "the site says off")
-            switch data.offload.path(of: wish.id) {
+            switch data.offload.path(of: wish) {
             case .inline(let port): (row.path, row.why, row.port) = ("inline", "port \(name(port)) has it", name(port))
             case .lookaside(let device):
                 let name = data.coprocessors[device].name
                 (row.path, row.why, row.device) = ("lookaside", "crypto device \(name) has it", name)
-            case .software(let reason?): row.why = reason.help
-            case .software(nil): break
+            case .software(let reason?) where wish.choice != .off: row.why = reason.help
+            case .software: break
             }
             (row.offloadedPackets, row.fallbackPackets) = wish.counts
             rows.append(row)

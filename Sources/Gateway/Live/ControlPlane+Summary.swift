@@ -30,7 +30,7 @@ extension ControlPlane {
     /// From the counters of the moment and the rates of the last look: what it costs does not grow with the number of
     /// tunnels.
     var summary: ControlView.Summary {
-        let counts = data.group.counts
+        let counts = data.group.runningCounts
         let up = UInt64(tunnels.count(.up)), down = UInt64(tunnels.count(.down)), all = UInt64(book.entries.count)
         return ControlView.Summary(
             name: site.gateway.name, version: SoftwareVersion.text,

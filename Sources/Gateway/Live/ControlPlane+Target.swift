@@ -45,7 +45,8 @@ extension ControlPlane: ControlTarget {
             notBefore: request.notBefore, outbound: Topology.Outbound(spi: request.outboundSPI, key: outboundKey),
             inbound: Topology.Inbound(
                 spi: request.inboundSPI, key: inboundKey, replayWindowPackets: request.replayWindowPackets))
-        let asked = PairRequest(tunnel, child, owner: book.entries[index].owner)
+        let owner = book.entries[index].owners[book.laneForAddition(to: index)]
+        let asked = PairRequest(tunnel, child, owner: owner)
         let now = ControlPlane.now
         do {
             let pairs = try keeper.install([asked], now: now)
@@ -139,7 +140,10 @@ extension ControlPlane: ControlTarget {
     func counters() async -> ControlCounters {
         let written = store.written
         var counters = ControlCounters()
-        counters.workers = zip(data.group.busySeconds, data.group.rounds).map { .init(busySeconds: $0, polls: $1) }
+        let rounds = data.group.rounds, handedOver = data.group.handedOver
+        counters.workers = data.group.busySeconds.enumerated().map { index, seconds in
+            .init(busySeconds: seconds, polls: rounds[index], handedOver: handedOver[index])
+        }
         (counters.softLifetimeEvents, counters.hardLifetimeEvents) = (softLimitEvents, hardLimitEvents)
         (counters.tunnelsUp, counters.tunnelsDown) = (UInt64(tunnels.count(.up)), UInt64(tunnels.count(.down)))
         counters.tunnels = UInt64(book.entries.count)

@@ -11,7 +11,7 @@ extension ControlPlane {
         case .ports: .ports(ports)
         case .workers: .workers(workers)
         case .offload: .offload(offloadRows)
-        case .caps: .caps(try capabilities())
+        case .caps: .caps(try capabilities(), cryptoDevices)
         case .drops: .drops(data.group.counts.drops)
         case .neighbors: .neighbors(await neighbors())
         case .routes: .routes(routes)
@@ -40,7 +40,7 @@ extension ControlPlane {
                     extendedSequenceNumbers: profile.extendedSequenceNumbers,
                     localAddress: pair.sameness.local.description, remoteAddress: pair.sameness.remote.description,
                     natTraversalPeer: peer?.description, state: told.hard ? .expired : state,
-                    keyFingerprint: String(key.fingerprint.description.prefix(16)), worker: pair.owner, packets: 0,
+                    keyFingerprint: key.fingerprint.short, worker: pair.owner, packets: 0,
                     octets: 0, sequenceNumber: 0, notBefore: notBefore, installedAt: installed,
                     softLifetimePackets: lifetime.soft.packets, softLifetimeOctets: lifetime.soft.octets,
                     softLifetimeSeconds: lifetime.soft.seconds, hardLifetimePackets: lifetime.hard.packets,
@@ -94,7 +94,9 @@ extension ControlPlane {
                 name: described.name, role: described.role.rawValue, device: described.device, driver: started.driver,
                 mac: started.mac.description,
                 link: Machine.linkIsUp(started, device: described.device) ? .up : .down,
-                mtuOctets: described.mtuOctets, vlan: described.vlan, addresses: described.addresses.map(\.description),
+                mtuOctets: described.mtuOctets, vlan: described.vlan, rxQueues: started.rxQueues,
+                spreading: started.spreading.rawValue, numaNode: started.node,
+                addresses: described.addresses.map(\.description),
                 rxPackets: counts[index].rxPackets, rxOctets: counts[index].rxOctets,
                 txPackets: counts[index].txPackets, txOctets: counts[index].txOctets, rxMissed: lost.missed,
                 rxErrors: lost.errors, rxNoBuffers: lost.noBuffers)
@@ -106,8 +108,9 @@ extension ControlPlane {
         let owned = Dictionary(grouping: book.pairs, by: \.owner).mapValues { $0.count * 2 }
         return site.dpdk.workerCores.enumerated().map { index, core in
             ControlView.Worker(
-                index: index, core: core, polls: group.rounds[index],
+                index: index, core: core, polls: group.rounds[index], rxPackets: group.receivedPackets[index],
                 busyShare: rates.busyShares.indices.contains(index) ? rates.busyShares[index] : nil,
+                handedOverPackets: group.handedOver[index], takenOverPackets: group.takenOver[index],
                 handoffQueuePackets: group.handoffDepths[index],
                 tablesGeneration: group.tables.generation,
                 blockedNanosecondsMax: group.longestAdoptionNanoseconds[index], associations: owned[index] ?? 0)

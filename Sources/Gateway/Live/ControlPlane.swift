@@ -37,6 +37,8 @@ actor ControlPlane {
     var statusTold = ""
     /// Pairs that no tables name any more and that the keeper still has.
     private var leaving: [AssociationPair] = []
+    /// Whether what follows from the latest tables has been done: every worker went over to them.
+    private var isSettled = true
     private var isOver = false
     /// What operators said of tunnels' offload since the site was read.
     var offloadOverrides: [String: Topology.Offload] = [:]
@@ -67,6 +69,8 @@ actor ControlPlane {
     /// a limit.
     func advance(atLimit: Bool) {
         let now = ControlPlane.now
+        // A worker that was late may have come.
+        if !isOver && !isSettled && data.group.reclaim() { settle() }
         guard !isOver, atLimit || nextChange.map({ $0 <= now }) ?? false else { return }
         var next = book
         let events = next.advance(to: now)
@@ -117,10 +121,17 @@ actor ControlPlane {
         book = next
         self.site = site
         nextChange = next.nextChange(after: ControlPlane.now)
+        isSettled = false
         guard waitForWorkers() else {
             limiter.log(.error, "adopt", "a worker does not go over to new tables", to: logger)
             return
         }
+        settle()
+    }
+
+    /// What comes once every worker goes by the latest tables.
+    private func settle() {
+        isSettled = true
         followOffload()
         let gone = leaving
         leaving = []
@@ -141,7 +152,7 @@ actor ControlPlane {
     func started(_ events: [TunnelBook.Event]) {
         audit("gateway", "started: \(book.entries.count) tunnels, \(book.pairs.count) SA pairs")
         // What is sent under from the beginning is no event.
-        for event in events where event.kind == .softLimit || event.kind == .hardLimit { tell(event) }
+        tell(events.filter { $0.kind == .softLimit || $0.kind == .hardLimit })
     }
 
     /// The clean end, when no worker runs: windows and counts are stored exactly, so that the next start loses nothing.
@@ -166,10 +177,12 @@ actor ControlPlane {
 
     /// An SA's life in words: to the log, the audit table, and the operator's command.
     func tell(_ events: [TunnelBook.Event]) {
-        for event in events { tell(event) }
+        // A change of many tunnels is one wait for the disk.
+        audit("gateway", events.compactMap(tell))
     }
 
-    private func tell(_ event: TunnelBook.Event) {
+    /// Says it, and what of it is to be remembered.
+    private func tell(_ event: TunnelBook.Event) -> String? {
         let sa = "tunnel \(event.tunnel): \(event.direction.map { "\($0.rawValue) " } ?? "")SA \(event.spi)"
         let text: String, kind: GatewayEvent.Kind
         switch event.kind {
@@ -191,9 +204,9 @@ actor ControlPlane {
             limiter.log(.notice, "\(event.kind) \(event.tunnel)", text, to: logger)
         } else {
             logger.log(level: event.kind == .activated || event.kind == .retired ? .notice : .warning, "\(text)")
-            audit("gateway", text)
         }
         post(GatewayEvent(kind, tunnel: event.tunnel, spi: event.spi, direction: event.direction, detail: text))
+        return isCaused ? nil : text
     }
 
     /// Passes an event to the operator's command, if there is one.
@@ -207,14 +220,18 @@ actor ControlPlane {
     }
 
     /// Remembers an act.
-    func audit(_ who: String, _ what: String) {
-        do {
-            try store.audit(AuditEntry(at: ControlPlane.now, who: who, what: what))
-        } catch { storeFailed(error) }
+    func audit(_ who: String, _ what: String) { audit(who, [what]) }
+
+    private func audit(_ who: String, _ acts: [String]) {
+        let now = ControlPlane.now
+        do { try store.audit(acts.map { AuditEntry(at: now, who: who, what: $0) }) } catch { storeFailed(error) }
     }
 
     /// The counters of the moment.
-    var report: Report { Report(data.group, book, data.offload) }
+    var report: Report { Report(data.group.runningCounts, data.group, book, data.offload) }
+
+    /// The counters once the workers have stopped.
+    var finalReport: Report { Report(data.group.counts, data.group, book, data.offload) }
 
     // MARK: Reload
 

@@ -28,9 +28,17 @@ struct InboundCeiling: Sendable {
     /// Of a pair that was just made: a little above where its window starts.
     init(_ pair: AssociationPair, now: ContinuousClock.Instant) {
         self.pair = pair
-        highestThen = pair.inboundRecord.replayCeiling
-        ceiling = InboundCeiling.above(highestThen, by: InboundCeiling.smallestDistance)
+        let first = InboundCeiling.first(pair.inboundRecord)
+        (highestThen, ceiling) = (pair.inboundRecord.replayCeiling, first.ceiling)
         setAt = now
+    }
+
+    /// What belongs on disk before the SA with this record may accept anything.
+    static func first(_ record: SARecord) -> ReplayCeiling {
+        let behind = record.replayCeiling
+        return ReplayCeiling(
+            sa: record.identity, ceiling: InboundCeiling.above(behind, by: InboundCeiling.smallestDistance),
+            reached: behind)
     }
 
     var id: Int { pair.inbound.id }

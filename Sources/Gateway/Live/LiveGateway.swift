@@ -1,7 +1,8 @@
 // `vpn-gw run`: devices, workers on cores of their own, numbers reserved on disk, until a signal ends it.
 //
-// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start; every SA gets
-// its numbers; tables are built; workers run. Stopping goes the same way back.
+// In order: what the machine lacks is found out; the state directory is taken; EAL and ports start, and beside them the
+// store is read and SAs are made; these get their numbers, and tables are built beside that; workers run. Stopping goes
+// the same way back.
 
 import DataPlane
 import Foundation
@@ -51,24 +52,12 @@ public struct LiveGateway: Service, CustomStringConvertible {
     /// The service's life; ends when graceful shutdown is asked for.
     public func run() async throws {
         try Machine.check(site)
-        let store = try StateStore(
-            directory: site.gateway.stateDirectory, now: ControlPlane.now, machine: MachineIdentity.current())
-        let arena = try AssociationArena()
-        let keeper = AssociationKeeper(store: store, arena: arena)
         let thread = EnvironmentThread()
-        // Numbers are taken once the devices are there: a service manager that starts a gateway without its device
-        // again and again must not use them up.
-        let (data, book, events) = try await thread.run { [site] in
-            var book = TunnelBook()
-            var events: [TunnelBook.Event] = []
-            let data = try LiveDataPlane(site, arena: arena) {
-                try book.follow(
-                    site.topology, workers: site.dpdk.workerCores.count, installer: keeper, now: ControlPlane.now)
-                events = book.advance(to: ControlPlane.now)
-                return book.states
-            }
-            return (data, book, events)
-        }
+        // Before EAL looks at a device, which may be another gateway's.
+        let directory = try StateDirectory(path: site.gateway.stateDirectory)
+        let (associations, data) = try await thread.run { [site] in try LiveGateway.start(site, directory) }
+        let (store, keeper) = (associations.store, associations.keeper)
+        let (book, events) = (associations.book, associations.events)
         defer { logger.info("stopped") }
         data.offload.follow(book.wishes(site.topology, ways: data.group.tables.ways, overrides: [:]))
         do throws(MachineError) { try Machine.checkOffload(site, book, data) } catch {
@@ -111,7 +100,32 @@ public struct LiveGateway: Service, CustomStringConvertible {
             if leaked > 0 { logger.error("\(leaked) packet buffers did not come back") }
         }
         await control.stopped()
-        try await conclude(control.report)
+        try await conclude(control.finalReport)
+    }
+
+    /// Starts devices on this thread, and makes the site's SAs beside that: 100 000 of them take longer.
+    private static func start(
+        _ site: Site, _ directory: StateDirectory
+    ) throws -> (LiveAssociations, LiveDataPlane) {
+        // A service manager that starts a gateway without its device again and again must not use numbers up.
+        let devicesAreThere = Gate()
+        var started: LiveDevices?
+        do {
+            let (associations, (devices, tables)) = try together(
+                { try LiveAssociations(site, in: directory, numbersAfter: devicesAreThere) },
+                {
+                    defer { devicesAreThere.close() }
+                    try LiveDataPlane.startEnvironment(site)
+                    let devices = try LiveDevices(site)
+                    started = devices
+                    devicesAreThere.open()
+                    return (devices, try TopologyTables(site.topology, name: "live"))
+                })
+            return (associations, try LiveDataPlane(site, devices, tables, associations))
+        } catch {
+            started?.close()
+            throw error
+        }
     }
 
     /// Says what the numbers on disk cost at this start.
@@ -127,6 +141,7 @@ public struct LiveGateway: Service, CustomStringConvertible {
                 most \(refused.max() ?? 0) packets of a peer (\(refused.reduce(0, +)) of all) that were not
                 """)
         }
+        guard !exhausted.isEmpty else { return }
         for entry in book.entries {
             for pair in entry.children.compactMap(\.pair) where exhausted.contains(pair.sameness.outbound) {
                 logger.error(
@@ -159,7 +174,8 @@ public struct LiveGateway: Service, CustomStringConvertible {
     private func announce(_ data: LiveDataPlane) {
         for port in data.ports {
             logger.info("port \(port.name): \(port.driver), \(port.mac), \(port.rxQueues) receive queue(s)")
-            for note in port.notes { logger.notice("port \(port.name): \(note)") }
+            let notes = port.notes + (data.nodes.note(deviceNode: port.node).map { [$0] } ?? [])
+            for note in notes { logger.notice("port \(port.name): \(note)") }
         }
         for (index, port) in data.ports.enumerated() where port.hasEngine {
             let parts = Direction.allCases.map { direction in
@@ -212,127 +228,5 @@ public struct LiveGateway: Service, CustomStringConvertible {
         for line in report.lines { logger.info("\(line)") }
         if let reportPath { try FileOutput.write(try report.json(), to: reportPath) }
         guard report.isConserved else { throw ReplayError.notConserved }
-    }
-}
-
-/// What runs on DPDK: ports, pool, tables, workers. Made and stopped on the environment's thread.
-final class LiveDataPlane: Sendable {
-    let ports: [StartedPort]
-    let group: WorkerGroup
-    let cryptoDescription: String
-    let offload: OffloadKeeper
-    /// Whether ports were started with their IPsec engines, where they have such.
-    let wantsEngine: Bool
-    let coprocessors: [Coprocessor]
-    private let pool: PacketPool
-
-    /// Starts EAL and the ports of a site; then `states` says what its tunnels' SAs are, made in `arena`.
-    init(_ site: Site, arena: AssociationArena, states: () throws -> [TunnelState]) throws {
-        let topology = site.topology
-        let workers = site.dpdk.workerCores.count
-        let sizing = MemorySizing(site)
-        try Environment.start(
-            Environment.Settings(
-                workerCores: site.dpdk.workerCores, hugePages: site.dpdk.hugePages,
-                memoryMiB: site.dpdk.memoryMiB ?? sizing.memoryMiB,
-                devices: topology.ports.map(\.device) + site.dpdk.cryptoDevices,
-                extraArguments: site.dpdk.ealArguments), keepAffinity: false)
-        let pool = try PacketPool(name: "packets", count: sizing.buffers, frameOctets: sizing.frameOctets)
-        var ports: [StartedPort] = []
-        var coprocessors: [Coprocessor] = []
-        do {
-            coprocessors = try LiveDataPlane.startCoprocessors(site, pool)
-            // Without a tunnel so far the first ones come by a reload, and `auto` is what they say by default.
-            wantsEngine =
-                topology.tunnels.isEmpty || topology.tunnels.contains { $0.offload != Topology.Offload() }
-            for port in topology.ports {
-                ports.append(
-                    try StartedPort(
-                        port, workers: workers, pool: pool, wantsEngine: wantsEngine && port.role == .unprotected))
-            }
-            let engines = Set(ports.indices.filter { ports[$0].hasEngine })
-            let tables = try ForwardingTables(topology, states: states(), name: "live", engines: engines)
-            group = try WorkerGroup(
-                tables, arena: arena, ports: ports, pool: pool, workers: workers,
-                ticksPerSecond: Environment.ticksPerSecond, mode: .live, idle: site.dpdk.idle, name: "live",
-                coprocessors: coprocessors)
-            cryptoDescription = try CryptoProbe.description()
-            offload = OffloadKeeper(group, ports: ports, workers: workers)
-        } catch {
-            for coprocessor in coprocessors { coprocessor.close() }
-            for port in ports { port.close() }
-            throw error
-        }
-        self.coprocessors = coprocessors
-        self.ports = ports
-        self.pool = pool
-    }
-
-    /// One after the other; of those that have started none stays when one can't.
-    private static func startCoprocessors(_ site: Site, _ pool: PacketPool) throws -> [Coprocessor] {
-        var started: [Coprocessor] = []
-        do {
-            for name in site.dpdk.cryptoDevices {
-                let coprocessor = try Coprocessor(
-                    name, workers: site.dpdk.workerCores.count, sessions: MemorySizing.sessions(site))
-                started.append(coprocessor)
-                guard coprocessor.isRight(pool) else {
-                    throw DataPlaneError.coprocessorFailed(
-                        device: name, driver: coprocessor.driver, step: "pass the test with a known answer of", error: 0
-                    )
-                }
-            }
-        } catch {
-            for coprocessor in started { coprocessor.close() }
-            throw error
-        }
-        return started
-    }
-
-    /// After the workers have returned. Returns how many packet buffers are still out once all ports are closed.
-    func stop() -> Int {
-        offload.stop()
-        for coprocessor in coprocessors { coprocessor.close() }
-        for port in ports { port.close() }
-        return pool.inUse
-    }
-}
-
-/// How much memory a site's packets need.
-struct MemorySizing {
-    /// Packet buffers: all descriptors of all queues full, what workers hold, and their caches.
-    let buffers: Int
-    /// Room for the largest frame of any port: MTU, Ethernet header, one VLAN tag. In whole KiB and no less than two:
-    /// the ring frames of net_af_packet have 2 KiB whatever the MTU, and NICs take the room in KiB, rounded down.
-    let frameOctets: Int
-    /// With the route tables (IPv4: 32 MiB), policies, SAs and DPDK's own.
-    let memoryMiB: Int
-
-    init(_ site: Site) {
-        let workers = site.dpdk.workerCores.count
-        let queues = 2 * site.topology.ports.count * workers
-        let crossing = site.dpdk.cryptoDevices.isEmpty ? 0 : WorkerGroup.crossingPackets
-        let wanted = queues * 1024 + workers * (2048 + WorkerGroup.heldPackets + crossing)
-        // A pool is cheapest with one less than a power of two.
-        var power = 4096
-        while power < wanted { power *= 2 }
-        buffers = power - 1
-        let largest = (site.topology.ports.map(\.mtuOctets).max() ?? 1500) + 18
-        frameOctets = max(2048, (largest + 1023) / 1024 * 1024)
-        // Other tables are built while the present ones are in use.
-        let octets =
-            power * (frameOctets + 512) + site.topology.tunnels.count * 4096 + 2 * site.topology.routeTable6Octets
-        memoryMiB = 128 + octets / (1 << 20) + MemorySizing.cryptoMiB(site)
-    }
-
-    /// SAs that each crypto device has room for: those of the site, of the next one, and some.
-    static func sessions(_ site: Site) -> Int {
-        1024 + 4 * site.topology.tunnels.reduce(0) { $0 + $1.children.count }
-    }
-
-    /// Sessions, of up to 4 KiB with software drivers, and each worker's operations.
-    private static func cryptoMiB(_ site: Site) -> Int {
-        let operations = site.dpdk.workerCores.count * WorkerGroup.crossingPackets
-        return site.dpdk.cryptoDevices.count * (4 + (sessions(site) * 4096 + operations * 1024) >> 20)
     }
 }

@@ -13,6 +13,8 @@ public enum MachineError: Error, CustomStringConvertible, Sendable {
     case noInterface(name: String, port: String)
     /// A tunnel requires a NIC for a direction, which can't.
     case noOffload(tunnel: String, direction: Direction, reason: FallbackReason)
+    /// A benchmark wants more workers than there are physical cores for.
+    case tooFewCores(wanted: Int, available: [Int])
     /// A device needs a privilege that this process lacks.
     case noPrivilege(port: String, device: String)
 
@@ -29,6 +31,10 @@ public enum MachineError: Error, CustomStringConvertible, Sendable {
         case .noOffload(let tunnel, let direction, let reason):
             "tunnel \(tunnel): offload = \"required\", but not possible \(direction.rawValue) (\(reason.name)): "
                 + "\(reason.help). Use \"auto\" to let software do what the NIC can't; `vpn-gw caps` says what it can"
+        case .tooFewCores(let wanted, let available):
+            "--workers \(wanted): each worker takes a physical core of its own, and this process has "
+                + "\(available.count) (\(available.map(String.init).joined(separator: ", "))): "
+                + "run `lscpu -e=cpu,core` to see them, and `taskset -c` to choose"
         case .noPrivilege(let port, let device):
             "port \(port): \(device) needs root, or the capabilities CAP_NET_RAW and CAP_NET_ADMIN: "
                 + "run with sudo, or `setcap cap_net_raw,cap_net_admin+ep` on the binary"
@@ -61,9 +67,11 @@ enum Machine {
 
     /// Whether NICs have the SAs that the site requires them to have.
     static func checkOffload(_ site: Site, _ book: TunnelBook, _ data: LiveDataPlane) throws(MachineError) {
+        let choices = site.topology.tunnels.lazy.flatMap { [$0.offload.outbound, $0.offload.inbound] }
+        guard choices.contains(.required) else { return }
         for wish in book.wishes(site.topology, ways: data.group.tables.ways, overrides: [:])
         where wish.choice == .required {
-            guard case .software(let reason) = data.offload.path(of: wish.id) else { continue }
+            guard case .software(let reason) = data.offload.path(of: wish) else { continue }
             let tunnel = book.entries.first { $0.children.contains { $0.pair?.hasAssociation(wish.id) ?? false } }
             throw .noOffload(
                 tunnel: tunnel?.name ?? "", direction: wish.direction, reason: reason ?? .driverRefused)

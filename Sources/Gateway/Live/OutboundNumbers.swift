@@ -40,9 +40,10 @@ struct OutboundNumbers: Sendable {
 
     /// The first blocks of an SA, whose IVs begin at `floor` or above.
     static func requests(
-        _ pair: AssociationPair, floor: UInt64, count: UInt64 = ReservationRequest.smallestBlock
+        _ sa: SAIdentity, _ profile: AssociationProfile, floor: UInt64,
+        count: UInt64 = ReservationRequest.smallestBlock
     ) -> [ReservationRequest] {
-        let sa = pair.sameness.outbound, last = ReservationRequest.lastSequenceNumber(of: pair.sameness.profile)
+        let last = ReservationRequest.lastSequenceNumber(of: profile)
         return [
             .sequenceNumbers(count: count, sa: sa, last: last),
             .initializationVectors(count: count, fingerprint: sa.fingerprint, floor: floor),
@@ -57,7 +58,8 @@ struct OutboundNumbers: Sendable {
 
     /// Limits of its lifetime that were reached.
     var limits: LimitsReached {
-        pair.outbound.reference.with { LimitsReached(soft: $0.isSoftExpired, hard: $0.isHardExpired) }
+        let (soft, hard) = pair.outbound.reference.with { ($0.isSoftExpired, $0.isHardExpired) }
+        return LimitsReached(soft: soft, hard: hard, isSpent: pair.isSpent)
     }
 
     /// Where the SA ends.
@@ -77,7 +79,9 @@ struct OutboundNumbers: Sendable {
     }
 
     /// The next blocks: they follow on what is reserved, since nobody else has the key.
-    var requests: [ReservationRequest] { OutboundNumbers.requests(pair, floor: 0, count: block) }
+    var requests: [ReservationRequest] {
+        OutboundNumbers.requests(pair.sameness.outbound, pair.sameness.profile, floor: 0, count: block)
+    }
 
     /// With what the store gave, which the worker may use from now on.
     func granted(_ sequence: ClosedRange<UInt64>?, _ vector: ClosedRange<UInt64>?) -> OutboundNumbers {

@@ -31,7 +31,7 @@ extension Replay {
         guard !known.isEmpty else { return [] }
         return site.topology.tunnels.filter { tunnel in
             tunnel.children.flatMap { [$0.outbound.key, $0.inbound.key] }.contains {
-                known.contains($0.fingerprint.description)
+                known.contains($0.fingerprint)
             }
         }.map(\.name)
     }

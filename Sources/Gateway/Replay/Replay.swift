@@ -202,7 +202,7 @@ public struct Replay: ~Copyable {
         worker.drain(keepingDropped: true)
         try writeSent()
         try writeDropped()
-        let report = Report(group, book)
+        let report = Report(group.counts, group, book)
         for port in ports { port.close() }
         _ = group.reclaim()
         precondition(pool.inUse == 0, "packet buffers leaked")

@@ -72,7 +72,7 @@ public enum StateReport {
         var sequenceNumbersReserved: UInt64, restartsLeft: UInt64, replayCeiling: UInt64
 
         init(_ record: SARecord) {
-            keyFingerprint = String(record.identity.fingerprint.prefix(16))
+            keyFingerprint = record.identity.fingerprint.short
             spi = record.identity.spi.description
             installedAt = record.installedAt
             packets = record.packets

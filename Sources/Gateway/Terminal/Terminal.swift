@@ -48,6 +48,9 @@ public struct Terminal: ~Copyable {
         return (Int(size.ws_col), Int(size.ws_row))
     }
 
+    /// Columns of the terminal that standard output is; nil where it is none, and nothing is cut.
+    public static var outputColumns: Int? { isatty(STDOUT_FILENO) == 1 ? size.columns : nil }
+
     /// Waits for a key, so many milliseconds at most. Nil without one; an end of input is Ctrl-C.
     public static func key(within milliseconds: Int) -> UInt8? {
         var wanted = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)

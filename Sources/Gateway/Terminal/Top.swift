@@ -34,7 +34,7 @@ public struct Top: Sendable {
                 let seconds = Int((ContinuousClock.now - answeredAt).components.seconds)
                 lines = TopScreen.lines(silent: silence, since: seconds)
             }
-            lines += TopScreen.lines(of: summary, rows: size.rows - lines.count)
+            lines += TopScreen.lines(of: summary, columns: size.columns, rows: size.rows - lines.count)
             let frame = TopScreen.frame(lines, columns: size.columns, rows: size.rows, hasColor: hasColor)
             if frame != painted { Terminal.write(frame) }
             painted = frame

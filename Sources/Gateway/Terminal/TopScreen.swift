@@ -14,32 +14,44 @@ enum TopScreen {
 
     /// A gateway that does not answer.
     static func lines(silent: String, since seconds: Int) -> [Line] {
-        [Line(text: "NO ANSWER for \(seconds) s: \(presentable(silent))", style: .alarm), Line(text: "")]
+        [Line(text: "NO ANSWER for \(seconds) s: \(TerminalText.presentable(silent))", style: .alarm), Line(text: "")]
     }
 
-    /// All of a summary: title, packets, ports, workers, tunnels, drops.
-    static func lines(of summary: [String: Any]) -> [Line] {
-        let drops = rows(summary, "drops")
-        return head(summary) + ports(summary) + workers(summary) + tunnels(summary, limit: .max)
-            + self.drops(drops, limit: .max)
+    /// All of a summary: title, packets, ports, workers, tunnels, drops. Names get what a wide terminal has to spare.
+    static func lines(of summary: [String: Any], columns: Int = .max) -> [Line] {
+        fixed(summary, columns: columns) + tunnels(summary, limit: .max, columns: columns)
+            + drops(rows(summary, "drops"), limit: .max)
+    }
+
+    private static func fixed(_ summary: [String: Any], columns: Int) -> [Line] {
+        head(summary, columns: columns) + ports(summary, columns: columns) + workers(summary, columns: columns)
     }
 
     /// The same in so many lines: of ports and workers there are few; tunnels and drops share what is left, and the
     /// last line of each says how many are not shown.
-    static func lines(of summary: [String: Any], rows height: Int) -> [Line] {
-        let fixed = head(summary) + ports(summary) + workers(summary), drops = rows(summary, "drops")
+    static func lines(of summary: [String: Any], columns: Int, rows height: Int) -> [Line] {
+        let fixed = fixed(summary, columns: columns)
+        let drops = rows(summary, "drops")
         let left = max(0, height - fixed.count)
         let tunnelLines = min(rows(summary, "busiest_tunnels").count + 2, max(left / 2, left - drops.count - 2))
-        let shown = fixed + tunnels(summary, limit: tunnelLines)
-        return Array((shown + self.drops(drops, limit: max(0, height - shown.count))).prefix(height))
+        let shown = fixed + tunnels(summary, limit: tunnelLines, columns: columns)
+        let all = shown + self.drops(drops, limit: max(0, height - shown.count))
+        let hasAll =
+            all.count <= height && (tunnelLines >= 3 || rows(summary, "busiest_tunnels").isEmpty)
+            && (height - shown.count >= 2 || drops.isEmpty)
+        if hasAll { return all }
+        let rest = [Line(text: "… and more, on a taller terminal", style: .faint)]
+        return height > 0 ? all.prefix(height - 1) + rest : []
     }
 
-    /// Cuts lines to a width, and paints them: everything from the upper left corner on, each line cleared behind its
-    /// end, and everything below. Nothing is blank in between, so nothing flickers.
+    /// Cuts lines to a width, with "…" where something is lost, and paints them: everything from the upper left corner
+    /// on, each line cleared behind its end, and everything below. Nothing is blank in between, so nothing flickers.
     static func frame(_ lines: [Line], columns: Int, rows: Int, hasColor: Bool) -> String {
         let painted = lines.prefix(rows).map { line in
-            let text = String(line.text.prefix(columns))
-            guard hasColor else { return text + "\u{1b}[K" }
+            let text = TerminalText.cut(line.text, to: columns)
+            // Where a line is full, the cursor stands on its last character, which clearing would take.
+            let clear = TerminalText.columns(text) < columns ? "\u{1b}[K" : ""
+            guard hasColor else { return text + clear }
             let code =
                 switch line.style {
                 case .plain: ""
@@ -47,7 +59,7 @@ enum TopScreen {
                 case .alarm: "\u{1b}[1;31m"
                 case .faint: "\u{1b}[2m"
                 }
-            return code + text + (code.isEmpty ? "" : "\u{1b}[0m") + "\u{1b}[K"
+            return code + text + (code.isEmpty ? "" : "\u{1b}[0m") + clear
         }
         // No newline behind the last line, which would scroll.
         return "\u{1b}[H" + painted.joined(separator: "\r\n") + (painted.count < rows ? "\r\n\u{1b}[J" : "")
@@ -55,27 +67,30 @@ enum TopScreen {
 
     // MARK: Parts
 
-    private static func head(_ summary: [String: Any]) -> [Line] {
+    private static func head(_ summary: [String: Any], columns room: Int) -> [Line] {
         let tunnels = summary["tunnels"] as? [String: Any] ?? [:]
         let down = number(tunnels, "down")
-        let name = presentable(summary["name"] as? String ?? ""), version = summary["version"] as? String ?? ""
+        let version = TerminalText.presentable(summary["version"] as? String ?? "")
         var state = "\(whole(number(tunnels, "up"))) of \(whole(number(tunnels, "count"))) tunnels up"
         if down > 0 { state += ", \(whole(down)) DOWN" }
         let uptime = duration(number(summary, "uptime_seconds"))
         func sum(_ write: (Double) -> String) -> String {
             func count(_ field: String) -> String { write(number(summary, "\(field)_packets")) }
-            return "packets: rx \(count("rx")) + own \(count("originated")) = tx \(count("tx")) + consumed "
-                + "\(count("consumed")) + dropped \(count("dropped")) + held \(count("in_flight"))"
+            return "rx \(count("rx")) + own \(count("originated")) = tx \(count("tx")) + consumed "
+                + "\(count("consumed")) + dropped \(count("dropped")) + in flight \(count("in_flight"))"
         }
-        return [
-            Line(
-                text: "\(name)  vpn-gw \(presentable(version))  up \(uptime)  \(state)",
-                style: down > 0 ? .alarm : .title), Line(text: sum(whole).count <= 80 ? sum(whole) : sum(short)),
-            Line(text: ""),
-        ]
+        // What has room, the most exact first.
+        let packets =
+            ["packets: " + sum(whole), "packets: " + sum(short)].first { $0.utf8.count <= room } ?? sum(short)
+        let rest = "  \(state)  up \(uptime)  vpn-gw \(version)"
+        // A long name must not hide that tunnels are down.
+        let name = TerminalText.cut(
+            TerminalText.presentable(summary["name"] as? String ?? ""), to: max(8, room - TerminalText.columns(rest)))
+        return [Line(text: name + rest, style: down > 0 ? .alarm : .title), Line(text: packets), Line(text: "")]
     }
 
-    private static func ports(_ summary: [String: Any]) -> [Line] {
+    private static func ports(_ summary: [String: Any], columns room: Int) -> [Line] {
+        let name = nameColumns(rows(summary, "ports"), least: 14, spare: room - 80)
         return [
             Line(text: row(["PORT", "ROLE", "LINK", "RX PPS", "RX BPS", "TX PPS", "TX BPS", "LOST"]), style: .title)
         ]
@@ -91,16 +106,17 @@ enum TopScreen {
             } + [Line(text: "")]
 
         func row(_ cells: [String]) -> String {
-            columns(cells, [-14, -11, -5, 8, 8, 8, 8, 8])
+            columns(cells, [-name, -11, -5, 8, 8, 8, 8, 8])
         }
     }
 
-    private static func workers(_ summary: [String: Any]) -> [Line] {
-        let workers = rows(summary, "workers")
+    private static func workers(_ summary: [String: Any], columns room: Int) -> [Line] {
+        // What is left beside the numbers.
+        let workers = rows(summary, "workers"), most = Double(max(0, min(40, room - 32)))
         return [Line(text: columns(["WORKER", "CORE", "PPS", "BUSY"], [-8, 4, 8, 7]), style: .title)]
             + workers.prefix(8).map { worker in
                 let share = worker["busy_share"] as? Double
-                let bar = share.map { String(repeating: "#", count: Int(($0 * 40).rounded())) } ?? ""
+                let bar = share.map { String(repeating: "#", count: Int(($0 * most).rounded())) } ?? ""
                 return Line(
                     text: columns(
                         [
@@ -113,8 +129,9 @@ enum TopScreen {
     }
 
     /// At most `limit` lines.
-    private static func tunnels(_ summary: [String: Any], limit: Int) -> [Line] {
-        let widths = [-18, -6, -19, 7, 7, 7, 7], rows = rows(summary, "busiest_tunnels")
+    private static func tunnels(_ summary: [String: Any], limit: Int, columns room: Int) -> [Line] {
+        let rows = rows(summary, "busiest_tunnels")
+        let widths = [-nameColumns(rows, least: 18, spare: room - 80), -6, -19, 7, 7, 7, 7]
         let count = Int(number(summary["tunnels"] as? [String: Any] ?? [:], "count"))
         guard limit >= 3 else { return [] }
         let shown = min(rows.count, limit - 2)
@@ -158,11 +175,16 @@ enum TopScreen {
     /// Cells in columns: a negative width is of text, which stands to the left and is cut.
     private static func columns(_ cells: [String], _ widths: [Int]) -> String {
         let line = zip(cells, widths).map { cell, width in
-            let room = abs(width), text = width < 0 && cell.count > room ? cell.prefix(room - 1) + "…" : cell[...]
-            let blanks = String(repeating: " ", count: max(0, room - text.count))
-            return width < 0 ? text + blanks : blanks + text
-        }.joined(separator: " ")
-        return String(line.reversed().drop { $0 == " " }.reversed())
+            TerminalText.padded(
+                width < 0 ? TerminalText.cut(cell, to: -width) : cell, to: abs(width), isNumber: width > 0)
+        }
+        return TerminalText.trimmed(line.joined(separator: " "))
+    }
+
+    /// How wide a column of names is: as the longest, and no more than there is.
+    private static func nameColumns(_ rows: [[String: Any]], least: Int, spare: Int) -> Int {
+        let longest = rows.map { TerminalText.columns(text($0, "name")) }.max() ?? 0
+        return longest <= least ? least : longest - least <= spare ? longest : least + max(0, spare)
     }
 
     private static func rows(_ object: [String: Any], _ name: String) -> [[String: Any]] {
@@ -170,7 +192,7 @@ enum TopScreen {
     }
 
     private static func text(_ row: [String: Any], _ field: String) -> String {
-        presentable(row[field] as? String ?? "-")
+        TerminalText.presentable(row[field] as? String ?? "-")
     }
 
     private static func number(_ row: [String: Any], _ field: String) -> Double {
@@ -179,10 +201,10 @@ enum TopScreen {
 
     private static func whole(_ number: Double) -> String { String(format: "%.0f", number) }
 
-    /// In at most 6 characters: "0", "999", "1.23k", "45.6M", "789G".
+    /// In at most 6 characters: "0", "0.5", "999", "1.23k", "45.6M", "789G".
     static func short(_ number: Double) -> String {
         guard number >= 999.5 else {
-            return number > 0 && number < 9.95 ? String(format: "%.1f", number) : whole(number)
+            return number < 9.95 && number != number.rounded() ? String(format: "%.1f", number) : whole(number)
         }
         var value = number
         for unit in ["k", "M", "G", "T", "P"] {
@@ -199,12 +221,5 @@ enum TopScreen {
         let all = Int(seconds), days = all / 86400
         let clock = String(format: "%02d:%02d:%02d", all / 3600 % 24, all / 60 % 60, all % 60)
         return days > 0 ? "\(days) d \(clock)" : clock
-    }
-
-    /// Without what a terminal would obey.
-    private static func presentable(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.map { $0.properties.generalCategory == .control ? "\u{fffd}" : $0 }))
     }
 }

@@ -80,6 +80,30 @@ final class Rig {
         return count
     }
 
+    /// Puts a frame into a port's queue as a driver gives one that is longer than its buffers: in a chain of them with
+    /// so many octets each. False when it found no place.
+    func feed(_ frame: [UInt8], inPiecesOf octets: Int, port: Int) -> Bool {
+        let pieces = stride(from: 0, to: frame.count, by: octets).map {
+            Array(frame[$0..<min($0 + octets, frame.count)])
+        }
+        for (index, piece) in pieces.enumerated() {
+            guard let mbuf = pool.allocate() else {
+                list.freeAll()
+                return false
+            }
+            var piece = piece
+            let fits = piece.withPacketBytes { mbuf.fill(with: $0, port: ports[port].port, timestamp: 0) }
+            precondition(fits, "a test's piece fits a test's buffer")
+            if index == 0 { list.append(mbuf) } else { list[0].chain(mbuf) }
+        }
+        guard ports[port].feed(&list) == 1 else {
+            list.freeAll()
+            return false
+        }
+        fed += 1
+        return true
+    }
+
     /// One round of every worker. Dropped packets are released after it, as whoever runs a worker does.
     func poll(now: UInt64) {
         first.poll(now: now)

@@ -62,8 +62,8 @@ struct Bench: ~Copyable {
     var inbound: InboundBurst
     let buffers = BufferPool(count: Bench.capacity)
 
-    init() throws {
-        guard let crypto = SoftwareCrypto() else { throw NoCrypto() }
+    init(libraryOnly: Bool = false) throws {
+        guard let crypto = SoftwareCrypto(libraryOnly: libraryOnly) else { throw NoCrypto() }
         self.crypto = crypto
         outbound = OutboundBurst(capacity: Bench.capacity, attention: attention)
         inbound = InboundBurst(capacity: Bench.capacity, attention: attention)

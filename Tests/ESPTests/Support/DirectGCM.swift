@@ -43,6 +43,35 @@ struct DirectGCM: ~Copyable {
         }
     }
 
+    /// Encrypts the texts of ESP packets in one piece each, and writes their ICVs.
+    func sealWhole(key octets: [UInt8], nonces: [[UInt8]], packets: [UnsafeMutableRawPointer], texts: [Int]) {
+        var jobs = unsafe jobs(octets, nonces, packets, texts)
+        unsafe cipsecmb_esp_encrypt(&jobs, jobs.count)
+    }
+
+    /// Decrypts them; returns the ICVs that they should have.
+    func openWhole(
+        key octets: [UInt8], nonces: [[UInt8]], packets: [UnsafeMutableRawPointer], texts: [Int]
+    ) -> [[UInt8]] {
+        var jobs = unsafe jobs(octets, nonces, packets, texts)
+        unsafe cipsecmb_esp_decrypt(&jobs, jobs.count)
+        return unsafe jobs.map { job in
+            unsafe withUnsafeBytes(of: job.computed_icv) { unsafe [UInt8]($0) }
+        }
+    }
+
+    private func jobs(
+        _ octets: [UInt8], _ nonces: [[UInt8]], _ packets: [UnsafeMutableRawPointer], _ texts: [Int]
+    ) -> [cipsecmb_esp] {
+        unsafe cipsecmb_gcm128_expand(manager, octets, key)
+        return unsafe packets.indices.map { index in
+            var job = unsafe cipsecmb_esp()
+            unsafe (job.nonce, job.key) = unsafe (words(nonces[index]), UnsafeRawPointer(key))
+            unsafe (job.text, job.length) = unsafe (packets[index] + 16, UInt64(texts[index]))
+            return unsafe job
+        }
+    }
+
     private func run(
         _ octets: [UInt8], _ nonce: [UInt8], _ aad: [UInt8], _ text: [UInt8],
         _ operation: (UnsafeMutableRawBufferPointer, UnsafeRawBufferPointer, UnsafeMutableRawPointer) -> Void

@@ -29,7 +29,7 @@ def test_the_printed_lines_make_a_peer(network: Network):
             lines.append(" ".join(words[1:]))
     gateway = guest_site.start()
     guest = Guest.set_up_by(network, "gw", lines)
-    echo(network, "host", "10.2.1.10", 0, 60)
+    echo(network, "host", "10.2.1.10", 0, 60, "nudge")
     gateway.wait_for("tunnel guest: up")
     report = gateway.stop()
     guest.stop()

@@ -42,7 +42,7 @@ def test_linux_kernel_as_peer(network: Network):
 
     assert guest.wait_for("echo") == "echoed 1401"
     guest.wait_for("listening")
-    echo(network, "host", "10.0.2.10", 0, 1400)
+    echo(network, "host", "10.0.2.10", 0, 1400, "nudge")
     sent = send(5001, OCTETS)
     assert guest.wait_for("received").split() == ["received", *sent[1:]]
     sent = guest.wait_for("sent").split()

@@ -158,8 +158,8 @@ def test_linux_kernel_takes_every_kind_of_sa(network: Network):
             port += 1
             address = GUEST[family] if mode.is_transport else inner(number, family)
             try:
-                echo(network, "host", address, 0, 40)
-                echo(network, "host", address, 1300, 1360)
+                echo(network, "host", address, 0, 40, "nudge")
+                echo(network, "host", address, 1300, 1360, "nudge")
                 said = network.run(
                     "host", sys.executable, TRAFFIC, "send", address, port, OCTETS, timeout=60).split()
                 assert guest.wait_for(said[2]).split()[:2] == ["received", str(OCTETS)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import subprocess
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from vpngw.gateway import BINARY
 from vpngw.live import One
 from vpngw.network import wait_until
 from vpngw.site import Child, Tunnel
@@ -50,10 +52,18 @@ def reserved(directory: Path) -> tuple[int, int, int]:
         store.close()
 
 
+def reload(one: One, tunnels: list[Tunnel]) -> str:
+    """What the gateway says it did with its SAs."""
+    one.site.tunnels = tunnels
+    said = subprocess.run(
+        [BINARY, "reload", "--config", one.site.write()], capture_output=True, text=True, timeout=150, check=True)
+    return next(line for line in said.stdout.splitlines() if line.startswith("SA pairs: ")).removeprefix("SA pairs: ")
+
+
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_sas(one: One):
     one.network.host("peer", "192.0.2.2/24")
-    one.site.tunnels = tunnels(Random(1))
+    one.site.tunnels = everything = tunnels(Random(1))
     chosen = [0, 1, TUNNELS // 2, TUNNELS - 1]
     wire = Wiretap(one.network, "peer", "eth0", octets=96)
     numbers: dict[int, int] = {}
@@ -78,4 +88,9 @@ def test_a_hundred_thousand_sas(one: One):
         # A run does not repeat a number of the one before.
         assert all(sent[each] > numbers.get(each, 0) for each in sent), (numbers, sent)
         numbers = sent
+        # The file says where the gateway is, however large it is; the answer takes as long as it takes.
+        few, all_but_few = PAIRS, (TUNNELS - 1) * PAIRS
+        assert reload(one, everything) == f"{few + all_but_few} unchanged, 0 installed, 0 removed"
+        assert reload(one, everything[:1]) == f"{few} unchanged, 0 installed, {all_but_few} removed"
+        assert reload(one, everything) == f"{few} unchanged, {all_but_few} installed, 0 removed"
         gateway.stop(seconds=60)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
-from vpngw.gateway import command
+from vpngw.gateway import BINARY, command
 from vpngw.live import LiveGateway, One, Sites, Stream, echo, transfer
 from vpngw.rekey import rekey
 from vpngw.wiretap import Wiretap, assert_only_esp_and_arp, esp, is_esp
@@ -48,6 +49,10 @@ def test_echo_and_tcp_through_a_device(sites: Sites, device: str):
         ("0x00001001", "lookaside", device), ("0x00002001", "lookaside", device)}
     assert all(row["offloaded_packets"] == 2 * 1401 and row["fallback_packets"] == {} for row in rows)
     assert f"crypto device {device} has it" in command("show", "offload", "--config", sites.site_a.write()).stdout
+    known = {"device": device, "driver": device.partition(",")[0].rstrip("0"), "algorithm": "aes-128-gcm-16",
+             "in_flight_packets_max": 512, "associations": 2, "is_usable": True}
+    (found,) = sites.a.control.get("caps")["crypto_devices"]
+    assert found.pop("slots") >= 2 and found == known
     assert {row["path"] for row in sites.a.control.get("sa")["sas"]} == {"lookaside"}
     assert paths(sites.b) == {"0x00001001": "software", "0x00002001": "software"}
     transfer(sites.network, "host-a", "host-b", "10.0.2.10", MEGABYTES << 20)
@@ -109,6 +114,28 @@ def test_there_and_back_under_traffic(sites: Sites, device: str):
     assert_exact(results, reports)
     for row in reports[0]["sas"]:
         assert 0 < row["offloaded_packets"] < row["packets"]
+
+
+def test_caps_where_no_gateway_runs(one: One):
+    one.site.dpdk = f'crypto_devices = ["{DEVICES[0]}", "crypto_null0", "0000:ff:1f.7"]'
+    path = one.site.write()
+
+    def asked(*words: str) -> str:
+        return one.network.run("gw", BINARY, "caps", "--config", path, *words)
+
+    text = asked("--json")
+    rows = json.loads(text[text.index("{"):])["crypto_devices"]
+    assert [(row["device"], row.get("driver"), row.get("algorithm"), row["is_usable"]) for row in rows] == [
+        (DEVICES[0], "crypto_aesni_mb", "aes-128-gcm-16", True), ("crypto_null0", "crypto_null", None, False),
+        ("0000:ff:1f.7", None, None, False)]
+    assert "AES-128-GCM" in rows[1]["why"] and "no such crypto device" in rows[2]["why"]
+    shown = asked().partition("CRYPTO DEVICE")[2].splitlines()
+    assert [line.split()[0] for line in shown[1:]] == [row["device"] for row in rows]
+    # Asked of one port it is of that port.
+    assert "CRYPTO" not in asked("--port", "lan")
+    findings = json.loads(command("doctor", "--config", path, "--json").stdout)["findings"]
+    levels = {row["subject"]: row["level"] for row in findings if row["subject"].startswith("crypto ")}
+    assert levels == {f"crypto {DEVICES[0]}": "warn", "crypto crypto_null0": "fail", "crypto 0000:ff:1f.7": "fail"}
 
 
 def test_what_cannot_be_is_said_before_the_first_packet(one: One):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -40,6 +41,18 @@ def test_the_page_in_a_browser(sites: Sites):
         assert browser.value("document.title") == "gw-a – vpn-gw"
         browser.screenshot(pictures / "desk.png")
         assert browser.complaints() == []
+        up = browser.value("getComputedStyle(document.getElementById('state')).color")
+        # Every column has a head: what a row has, heads span. The charts say which time they show.
+        for table in ("tunnels", "ports", "workers", "drops"):
+            heads, cells = (browser.value(
+                f"[...[...document.querySelectorAll('#{table} tr')].at({row}).cells].reduce((sum, cell) => sum + cell.colSpan, 0)")
+                for row in (0, -1))
+            assert heads == cells > 0, (table, heads, cells)
+        assert browser.value("[...document.querySelectorAll('th')].every(head => head.textContent)")
+        assert text.count("5 minutes ago") == 3, text
+        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        browser.screenshot(pictures / "desk-dark.png")
+        browser.ask("Emulation.setEmulatedMedia", features=[])
 
         browser.resize(360, 740, mobile=True)
         wide = browser.value("document.documentElement.scrollWidth")
@@ -51,9 +64,15 @@ def test_the_page_in_a_browser(sites: Sites):
 
         browser.resize(1280, 900)
         sites.a.stop()
-        browser.wait(lambda: "does not answer since" in browser.text())
-        assert browser.value("document.body.classList.contains('gone')")
+        browser.wait(lambda: re.search(r"does not answer\. What is below is of .*\d:\d\d.*, 00:00:\d\d ago\.", browser.text()))
+        assert browser.value("document.body.classList.contains('gone')") and browser.value("document.title") == "gw-a – no answer"
+        gone = browser.value("getComputedStyle(document.getElementById('state')).color")
+        assert gone != up, "a gateway that is gone looks as one whose tunnels are up"
+        # The last numbers stay to be read.
+        assert "192.0.2.2" in browser.text()
         browser.screenshot(pictures / "gone.png")
+        browser.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        browser.screenshot(pictures / "gone-dark.png")
     finally:
         browser.close()
     sites.b.stop()

@@ -41,7 +41,11 @@ def test_top_on_a_terminal(sites: Sites, screen: Screen):
         assert word in screen.text(), screen.text()
     # Narrower and lower: as much as there is room for, and nothing wrapped.
     screen.resize(40, 10)
-    wait_until(lambda: screen.lines()[0].startswith("gw-a") and "PORT" in screen.text() and "DROPPED" not in screen.text(), screen.text)
+    rest = "… and more, on a taller terminal"
+    wait_until(lambda: screen.lines()[-1] == rest and screen.lines()[0].endswith("…"), screen.text)
+    lines = screen.lines()
+    assert len(lines) == 10 and all(len(line) <= 40 for line in lines), lines
+    assert lines[0].startswith("gw-a  1 of 1 tunnels up") and lines[3].startswith("PORT") and lines[3].endswith("…"), lines
     screen.resize(80, 24)
     screen.wait("DROPPED")
     # The gateway goes and comes back: top says so, and goes on.

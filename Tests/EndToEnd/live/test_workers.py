@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from vpngw.live import AF_PACKET, LiveGateway, Sites, cores, echo, transfer
+from vpngw.live import AF_PACKET, LiveGateway, Sites, Stream, cores, echo, transfer
 from vpngw.network import wait_until
-from vpngw.site import Tunnel
+from vpngw.site import Child, Tunnel
 from vpngw.wiretap import Wiretap, assert_only_esp_and_arp, esp, is_esp
 
 
@@ -52,6 +52,51 @@ def test_two_workers_share_tunnels(two_workers: Sites):
     for spi in (0x1001, 0x1002):
         numbers = [packet.sequence_number for packet in packets if packet.spi == spi]
         assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_workers_share_one_tunnel(sites: Sites):
+    """RFC 9611: each worker has a pair of its own, and many flows use both."""
+    if len(cores()) < 2:
+        pytest.skip("two workers need two processors")
+    network, (tunnel,) = sites.network, sites.site_a.tunnels
+    tunnel.children.append(Child(0x1002, 0x2002))
+    sites.site_b.tunnels = [tunnel.reversed("a")]
+    for site in (sites.site_a, sites.site_b):
+        site.worker_cores = cores()[-2:]
+        site.dpdk = 'idle = "sleep"'
+        for port in site.ports:
+            port.device = port.device.replace(AF_PACKET, f"qpairs=2,{AF_PACKET}")
+    wire = Wiretap(network, "gw-a", "wan", octets=96)
+    sites.start()
+    echo(network, "host-a", "10.0.2.10", 0, 64)
+    streams = [Stream(network, "host-a", "host-b", "10.0.2.10", 6000 + number, 150) for number in range(12)]
+    streams += [Stream(network, "host-b", "host-a", "10.0.1.10", 7000 + number, 150) for number in range(4)]
+    rows = sites.a.show("sa")["sas"]
+    assert {row["spi"]: row["worker"] for row in rows} == {
+        "0x00001001": 0, "0x00002001": 0, "0x00001002": 1, "0x00002002": 1}
+    assert {row["state"] for row in rows} == {"current"}
+    wait_until(
+        lambda: all(row["packets"] > 1000 for row in sites.a.show("sa")["sas"] if row["direction"] == "outbound"),
+        "both outbound SAs carry flows", 60)
+    judged = [stream.stop() for stream in streams]
+    workers = sites.a.show("workers")["workers"]
+    assert {port["spreading"] for port in sites.a.show("ports")["ports"].values()} == {"device"}
+    report_a, report_b = sites.stop()
+    for sent, (counted, lost, reordered, doubled) in judged:
+        # Nothing of a flow overtakes: it has one lane.
+        assert (counted, lost, reordered, doubled) == (sent, 0, 0, 0), judged
+    for report in (report_a, report_b):
+        assert report["drops"] == {}, report["drops"]
+    # What the kernel gave to the other worker went to the SA's, and the gateway says so.
+    assert sum(worker["handed_over_packets"] for worker in workers) == sum(
+        worker["taken_over_packets"] for worker in workers) > 0, workers
+    assert sum(worker["rx_packets"] for worker in workers) > 0
+    frames = wire.stop()
+    assert_only_esp_and_arp(frames)
+    packets = [esp(frame) for frame in frames if is_esp(frame)]
+    for spi in (0x1001, 0x1002, 0x2001, 0x2002):
+        numbers = [packet.sequence_number for packet in packets if packet.spi == spi]
+        assert numbers == list(range(1, len(numbers) + 1)), hex(spi)
 
 
 def test_more_workers_than_queues_is_refused(two_workers: Sites):

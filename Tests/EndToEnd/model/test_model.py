@@ -313,6 +313,21 @@ def test_nothing_is_left_of_it(probe, victim: str):
     assert not run.control.exists() and Path("/proc/self/mounts").read_text() == mounts
 
 
+def test_each_run_has_hugepages_of_its_own(probe, tmp_path: Path):
+    """Two that start at once must not both count on the same free ones."""
+    free = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
+    before, runs = int(free.read_text()), []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            runs.append(nic.Run(tmp_path / name, ["sleep", "60"], "--hugepages-mib", 16, "--wire", "sink"))
+            wait_until(lambda: int(free.read_text()) >= before + 8 * len(runs), f"run {name} has none of its own")
+    finally:
+        for run in runs:
+            run.close()
+    wait_until(lambda: int(free.read_text()) == before, "hugepages given back")
+
+
 def test_exit_codes_are_the_programs(probe, tmp_path: Path):
     probe("--wire", "sink", ports=1).quit()
     for program, code in ((["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137), (["/no/such"], 127)):

@@ -77,6 +77,18 @@ def test_three_hundred_tunnels_each_under_its_own_key(sites: Sites):
         assert {row["why"] for row in rows if row["path"] == "software"} <= {"the engine's table of SAs is full"}
 
 
+def test_a_port_that_starts_again_and_again_gets_all_its_sas(sites: Sites):
+    """P2: a session that is destroyed too late, or not at all, is never given back, and the pool has two of each."""
+    tunnels(sites, 300)
+    end = on_model(sites.network, sites.site_a, 1).wait_running()
+    for _ in range(3):
+        end.gateway.control.post("ports/restart", {"port": "wan"})
+        shown = end.gateway.control.get("offload")["offload"]
+        for direction, inline in (("outbound", 255), ("inbound", 300)):
+            assert [row["path"] for row in shown if row["direction"] == direction].count("inline") == inline
+    end.stop()
+
+
 def test_two_peers_chose_one_spi(sites: Sites):
     """P3: outbound SPIs are the peers' to choose, and the driver removes by SPI."""
     first = sites.site_a.tunnels[0]

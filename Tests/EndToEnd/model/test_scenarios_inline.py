@@ -18,7 +18,7 @@ SHORT = {
     "algorithms": 1, "authentication": 1, "formats": 3, "hub": 2, "nat-traversal": 1, "numbers": 6, "outer": 6, "policy": 3,
     "reassembly": 2, "router": 4, "size": 4, "sweep": 3, "trailer": 3, "transport": 5}
 """How many scenarios of each file the short run has, with one case each."""
-PER_PACKET = {"ipv4_options", "ipv6_extension", "not_processed", "device_failed"}
+PER_PACKET = {"ipv4_options", "ipv6_extension", "fragment", "not_processed", "device_failed"}
 """Reasons for which software takes single packets of an SA that the NIC has."""
 worked = Counter()
 """ESP packets of all runs, by who worked on them."""
@@ -35,11 +35,15 @@ def short(scenarios: list[Scenario]) -> list[Scenario]:
 
 def streams(frames: list[bytes]) -> dict[bytes, list[bytes]]:
     """Frames in their order, for each pair of addresses and SPI. Which of two tunnels comes first in a burst is for where the
-    burst ended."""
+    burst ended. Identifications of IPv6 fragments begin anywhere (RFC 7739): here they count from 0."""
     found: dict[bytes, list[bytes]] = {}
+    identifications: dict[bytes, int] = {}
     for frame in frames:
         packet = frame[14:]
         if packet[:1] and packet[0] >> 4 == 6:
+            if packet[6] == 44:
+                number = identifications.setdefault(packet[44:48], len(identifications))
+                frame = frame[:58] + number.to_bytes(4, "big") + frame[62:]
             key = packet[8:40] + (packet[40:44] if packet[6] == 50 else b"")
         else:
             header = (packet[0] & 15) * 4 if packet else 0

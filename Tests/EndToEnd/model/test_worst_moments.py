@@ -42,6 +42,34 @@ def test_a_restart_while_packets_wait_in_the_nic_shows_nothing(sites: Sites):
     both.b.stop()
 
 
+def test_what_a_restart_finds_in_a_full_queue_is_lost(sites: Sites):
+    """P2: packets that the NIC had no room for carry an SA's place, which is another's or nobody's after the restart."""
+    both = start_both(sites)
+    request = pair(0)
+    both.a.gateway.control.post("sa/add", request)
+    both.b.gateway.control.post("sa/add", mirrored(request))
+    both.a.gateway.control.post("sa/activate", {"tunnel": "b", "spi": request["outbound"]["spi"]})
+    both.b.gateway.control.post("sa/activate", {"tunnel": "a", "spi": request["inbound"]["spi"]})
+    echo(both.network, "host-a", "10.0.2.10", 0, 9)
+    # The place of the one that sends is not the first any more that a started port gives.
+    both.a.gateway.control.post("sa/remove", {"tunnel": "b", "spi": "0x1001"})
+    echo(both.network, "host-a", "10.0.2.10", 0, 9)
+    both.a.tell("fault", "1", "stall", "on")
+
+    def is_full() -> bool:
+        blast(both.network, "host-a", "10.0.2.10", 1000)
+        return "tx_full" in both.a.gateway.show("report")["drops"]
+
+    wait_until(is_full, "the port's queue is full")
+    both.a.gateway.control.post("ports/restart", {"port": "wan"})
+    both.a.tell("fault", "1", "stall", "off")
+    echo(both.network, "host-a", "10.0.2.10", 0, 9)
+    assert both.a.path(int(request["outbound"]["spi"], 16), "outbound") == "inline"
+    drops = both.a.stop()[0]["drops"]
+    assert set(drops) == {"offload_failed", "tx_full"}
+    assert both.b.stop()[0]["drops"] == {}
+
+
 @pytest.mark.parametrize("what", ["the SA", "the switch", "the tunnel"])
 def test_taking_an_sa_while_packets_wait_in_the_nic_shows_nothing(sites: Sites, what: str):
     both = start_both(sites)

@@ -33,7 +33,8 @@ if [ -n "$IDLE" ]; then
 fi
 
 traffic() { /usr/bin/python3 "$TRAFFIC" "$@" 2>&1; }
-traffic echo 10.0.1.10 0 1400
+# Nudge: this kernel's network card at times keeps a frame until the next one comes.
+traffic echo 10.0.1.10 0 1400 nudge
 traffic receive 5001
 traffic send 10.0.1.10 5002 "$OCTETS"
 # Until the host has seen all it wants to: then it connects.

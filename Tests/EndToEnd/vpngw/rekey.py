@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 
-from vpngw.live import Sites
+from vpngw.live import LiveGateway, Sites
+from vpngw.network import wait_until
 
 
 def pair(number: int) -> dict:
@@ -17,6 +18,12 @@ def mirrored(request: dict) -> dict:
     return {"tunnel": "a", "outbound": request["inbound"], "inbound": request["outbound"]}
 
 
+def received(gateway: LiveGateway, spi: int) -> int:
+    """Packets that came under an SA."""
+    return sum(row["packets"] for row in gateway.show("sa")["sas"]
+               if row["direction"] == "inbound" and int(row["spi"], 16) == spi)
+
+
 def rekey(sites: Sites, number: int, before: str | None) -> str:
     """Make before break: both ends can receive under the next keys, then each sends under them, then the last go."""
     request = pair(number)
@@ -24,8 +31,10 @@ def rekey(sites: Sites, number: int, before: str | None) -> str:
     sites.b.control.post("sa/add", mirrored(request))
     sites.a.control.post("sa/activate", {"tunnel": "b", "spi": request["outbound"]["spi"]})
     sites.b.control.post("sa/activate", {"tunnel": "a", "spi": request["inbound"]["spi"]})
+    # Packets do not overtake each other: once one has come under the new keys, all sent before it have.
+    for gateway, spi in ((sites.a, request["inbound"]["spi"]), (sites.b, request["outbound"]["spi"])):
+        wait_until(lambda: received(gateway, int(spi, 16)), lambda: gateway.show("sa"), 60)
     if before:
-        # What was sent under them a tenth of a second ago has arrived.
         for gateway, tunnel in ((sites.a, "b"), (sites.b, "a")):
             code, messages = gateway.control.try_post("sa/remove", {"tunnel": tunnel, "spi": before})
             # Two generations back it is gone by itself.

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Traffic whose content is compared, for namespaces and guests: needs nothing but Python's own library, and root for echo.
 
-    traffic.py echo ADDRESS FIRST LAST        one ICMP echo of every payload size; "echoed N" when all came back as they left
+    traffic.py echo ADDRESS FIRST LAST [nudge]  one ICMP echo of every payload size; "echoed N" when all came back as they
+                                              left; "nudge": with a question of another kind every second until they do
     traffic.py receive PORT [SECONDS]         one TCP connection, waited for so long; "listening", then "received OCTETS SHA256"
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
@@ -31,7 +32,7 @@ def checksum(octets: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def echo(address: str, first: int, last: int) -> str:
+def echo(address: str, first: int, last: int, nudge: str = "") -> str:
     """A window of questions at a time; every answer must carry its question's payload.
 
     The first one goes alone: while a router asks who the next hop is, it keeps few packets.
@@ -55,10 +56,16 @@ def echo(address: str, first: int, last: int) -> str:
                 packet = header[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
             raw.sendto(packet, (address, 0))
             waiting[size] = payload
-        deadline = time.monotonic() + 20
+        asked = time.monotonic()
+        deadline = asked + 20
         while waiting:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 sys.exit(f"no answer from {address} for sizes {sorted(waiting)}")
+            if nudge and now > asked + 1:
+                header = struct.pack("!BBHHH", question, 0, 0, identifier ^ 0xFFFF, 0)
+                raw.sendto(header[:2] + struct.pack("!H", checksum(header)) + header[4:], (address, 0))
+                asked = now
             try:
                 answer = raw.recv(65535)
             except TimeoutError:
@@ -154,7 +161,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
     action, *arguments = sys.argv[1:]
     if action == "echo":
-        print(echo(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
+        print(echo(arguments[0], int(arguments[1]), int(arguments[2]), *arguments[3:]), flush=True)
     elif action == "receive":
         print(receive(*map(int, arguments)), flush=True)
     elif action == "send":

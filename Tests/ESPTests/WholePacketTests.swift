@@ -1,0 +1,193 @@
+import CIPsecMB
+import Glibc
+import IPsec
+import SeededRandom
+import Testing
+
+@testable import ESP
+
+private enum Processor {
+    /// Whether it has the instructions.
+    static let fits: Bool = {
+        guard let manager = unsafe cipsecmb_manager_create() else { return false }
+        defer { unsafe cipsecmb_manager_free(manager) }
+        return unsafe cipsecmb_esp_fits(manager)
+    }()
+}
+
+/// AES-128-GCM of an ESP packet in one piece against libipsec-mb's, and against known answers.
+@Suite("Whole packets", .enabled(if: Processor.fits, "no VAES for vectors of 64 octets on this processor"))
+struct WholePacketTests {
+    @Test("texts of every length, at every place in a line, as the library does them")
+    func everyLength() throws {
+        var random = SplitMix64(seed: 128)
+        let gcm = try DirectGCM(), room = GuardedRoom(octets: 65536)
+        let lengths = Array(0...2200) + (1...100).map { _ in Int.random(in: 2201...65000, using: &random) }
+        for length in lengths {
+            let key = random.octets(16), nonce = random.octets(12)
+            let packet = random.octets(8) + nonce.dropFirst(4) + random.octets(length)
+            let expected = gcm.seal(
+                key: key, nonce: nonce, aad: Array(packet.prefix(8)), text: Array(packet.dropFirst(16)))
+            // Where the ICV ends no octet follows, and where the SPI begins none comes before.
+            let place = unsafe length % 2 == 0 ? room.end - (32 + length) : room.start + length / 2 % 64
+            unsafe place.copyMemory(from: packet, byteCount: packet.count)
+            unsafe gcm.sealWhole(key: key, nonces: [nonce], packets: [place], texts: [length])
+            let sealed = unsafe octets(place, packet.count + 16)
+            #expect(sealed == packet.prefix(16) + expected.text + expected.icv, "length \(length)")
+            // The ICV's octets are not read.
+            unsafe (place + packet.count).initializeMemory(as: UInt8.self, repeating: 0, count: 16)
+            let icvs = unsafe gcm.openWhole(key: key, nonces: [nonce], packets: [place], texts: [length])
+            #expect(icvs == [expected.icv], "length \(length)")
+            let opened = unsafe octets(place, packet.count + 16)
+            #expect(opened == packet + [UInt8](repeating: 0, count: 16), "length \(length)")
+        }
+    }
+
+    @Test("short packets, of which two go together")
+    func together() throws {
+        var random = SplitMix64(seed: 2)
+        let gcm = try DirectGCM(), room = GuardedRoom(octets: 4096)
+        for length in 0...260 {
+            let texts =
+                [length] + (0..<7).map { _ in Int.random(in: max(0, length - 70)...length + 70, using: &random) }
+            let key = random.octets(16), nonces = texts.map { _ in random.octets(12) }
+            let packets = zip(texts, nonces).map { random.octets(8) + $1.dropFirst(4) + random.octets($0) }
+            let places = unsafe texts.indices.map { unsafe room.start + 512 * $0 }
+            for (index, packet) in packets.enumerated() {
+                let place = unsafe places[index]
+                unsafe place.copyMemory(from: packet, byteCount: packet.count)
+            }
+            unsafe gcm.sealWhole(key: key, nonces: nonces, packets: places, texts: texts)
+            var expected: [[UInt8]] = []
+            for (index, packet) in packets.enumerated() {
+                let sealed = gcm.seal(
+                    key: key, nonce: nonces[index], aad: Array(packet.prefix(8)), text: Array(packet.dropFirst(16)))
+                expected.append(sealed.icv)
+                let found = unsafe octets(places[index], packet.count + 16)
+                #expect(found == packet.prefix(16) + sealed.text + sealed.icv, "lengths \(texts), \(index)")
+            }
+            let icvs = unsafe gcm.openWhole(key: key, nonces: nonces, packets: places, texts: texts)
+            #expect(icvs == expected, "lengths \(texts)")
+            for (index, packet) in packets.enumerated() {
+                let place = unsafe places[index]
+                let opened = unsafe octets(place, packet.count)
+                #expect(opened == packet, "lengths \(texts)")
+            }
+        }
+    }
+
+    @Test("nothing around a packet is written")
+    func neighbours() throws {
+        var random = SplitMix64(seed: 64)
+        let gcm = try DirectGCM(), room = GuardedRoom(octets: 4096)
+        for length in 0...1600 {
+            unsafe room.start.initializeMemory(as: UInt8.self, repeating: 0xa5, count: 4096)
+            let place = unsafe room.start + 64 + Int.random(in: 0..<64, using: &random)
+            let key = random.octets(16), nonce = random.octets(12)
+            unsafe gcm.sealWhole(key: key, nonces: [nonce], packets: [place], texts: [length])
+            _ = unsafe gcm.openWhole(key: key, nonces: [nonce], packets: [place], texts: [length])
+            #expect(unsafe octets(place - 64, 64 + 16 + length).allSatisfy { $0 == 0xa5 }, "length \(length)")
+            #expect(unsafe octets(place + 32 + length, 128).allSatisfy { $0 == 0xa5 }, "length \(length)")
+        }
+    }
+
+    @Test("known answers", arguments: [("wycheproof", 2), ("cavp-encrypt", 0), ("draft-mcgrew-gcm-test-01", 3)])
+    func knownAnswers(file: String, least: Int) throws {
+        let gcm = try DirectGCM(), room = GuardedRoom(octets: 4096)
+        let vectors = try Vector.read(file).filter { $0.aad.count == 8 && $0.nonce.count == 12 && $0.isValid }
+        #expect(vectors.count >= least)
+        for vector in vectors {
+            let front = vector.aad + vector.nonce.dropFirst(4)
+            let clear = front + vector.plaintext
+            unsafe room.start.copyMemory(from: clear, byteCount: clear.count)
+            let text = vector.plaintext.count
+            unsafe gcm.sealWhole(key: vector.key, nonces: [vector.nonce], packets: [room.start], texts: [text])
+            let sealed = unsafe octets(room.start, clear.count + 16)
+            #expect(sealed == front + vector.ciphertext + vector.tag, "\(vector.name)")
+            let icvs = unsafe gcm.openWhole(
+                key: vector.key, nonces: [vector.nonce], packets: [room.start], texts: [text])
+            let opened = unsafe octets(room.start, clear.count)
+            #expect(icvs == [vector.tag] && opened == clear, "\(vector.name)")
+        }
+    }
+
+    @Test("bursts of packets are the same with and without it", arguments: [1 as UInt64, 2, 3])
+    func bursts(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed), whole = try Bench(), library = try Bench(libraryOnly: true)
+        #expect(whole.crypto.takesWholePackets && !library.crypto.takesWholePackets)
+        #expect(whole.crypto.description.hasPrefix(library.crypto.description))
+        let pairs = try (0..<4).map { try AssociationPair(seed: seed << 8 | $0) }
+        let twins = try (0..<4).map { try AssociationPair(seed: seed << 8 | $0) }
+        var refused = 0
+        for round in 0..<12 {
+            let items = (0..<Bench.capacity).map { _ in
+                (
+                    innerPacket(
+                        octets: Int.random(in: 20...(Bool.random(using: &random) ? 150 : 1600), using: &random),
+                        using: &random),
+                    Int.random(in: 0..<4, using: &random)
+                )
+            }
+            let sent = whole.send(items.map { ($0.0, pairs[$0.1], OutboundBurst.headOctets) })
+            #expect(
+                sent == library.send(items.map { ($0.0, twins[$0.1], OutboundBurst.headOctets) }),
+                "seed \(seed), round \(round)")
+            let arriving = zip(items, sent).map { item, verdict in
+                var esp = [UInt8](verdict.octets.dropFirst(20))
+                if Int.random(in: 0..<8, using: &random) == 0 {
+                    esp[Int.random(in: 8..<esp.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+                }
+                return (esp, item.1)
+            }
+            let opened = whole.receive(arriving.map { ($0.0, pairs[$0.1]) })
+            #expect(opened == library.receive(arriving.map { ($0.0, twins[$0.1]) }), "seed \(seed), round \(round)")
+            refused += opened.count { $0 == .dropped(.integrityFailed) }
+        }
+        #expect(refused > 0 && refused < 100)
+    }
+
+    @Test("keys of a library that writes them otherwise are left to it")
+    func otherTables() {
+        guard let manager = unsafe alloc_mb_mgr(0) else {
+            Issue.record("no memory")
+            return
+        }
+        defer { unsafe free_mb_mgr(manager) }
+        unsafe init_mb_mgr_avx512(manager)
+        #expect(unsafe cipsecmb_esp_works(manager))
+        unsafe init_mb_mgr_avx2(manager)
+        #expect(unsafe !cipsecmb_esp_works(manager))
+    }
+}
+
+private func octets(_ start: UnsafeMutableRawPointer, _ count: Int) -> [UInt8] {
+    unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: count))
+}
+
+extension SplitMix64 {
+    fileprivate mutating func octets(_ count: Int) -> [UInt8] {
+        (0..<count).map { _ in .random(in: 0...255, using: &self) }
+    }
+}
+
+/// Memory between two pages that nobody may touch.
+@safe
+private final class GuardedRoom {
+    let start: UnsafeMutableRawPointer
+    let end: UnsafeMutableRawPointer
+    private static let page = 4096
+
+    /// A multiple of a page.
+    init(octets: Int) {
+        let whole = octets + 2 * GuardedRoom.page
+        guard let memory = unsafe mmap(nil, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            unsafe memory != MAP_FAILED
+        else { preconditionFailure("no memory") }
+        unsafe start = memory + GuardedRoom.page
+        unsafe end = start + octets
+        unsafe mprotect(memory, GuardedRoom.page, PROT_NONE)
+        unsafe mprotect(end, GuardedRoom.page, PROT_NONE)
+    }
+
+    deinit { unsafe munmap(start - GuardedRoom.page, end - start + 2 * GuardedRoom.page) }
+}
