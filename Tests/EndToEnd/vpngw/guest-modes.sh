@@ -34,11 +34,8 @@ print("guest: ESP in UDP", flush=True)
 signal.pause()
 ' 2>&1 &
 
-port=6001
-while [ "$port" -le "$PORTS" ]; do
-    /usr/bin/python3 "$TRAFFIC" receive "$port" 240 2>&1 &
-    port=$((port + 1))
-done
+# One process for all: forty of them are more than the guest's memory holds.
+if [ "$PORTS" -gt 6000 ]; then /usr/bin/python3 "$TRAFFIC" receive 6001 240 "$PORTS" 2>&1 & fi
 echo "guest: ready"
 # Until the host has seen all it wants to: then it connects.
 /usr/bin/python3 "$TRAFFIC" receive 6000 240

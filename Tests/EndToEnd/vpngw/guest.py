@@ -76,8 +76,7 @@ class Guest:
         guest = cls(network, name, "guest-modes.sh", **words)
         guest.wait_for("guest: ready")
         guest.wait_for("guest: ESP in UDP")
-        if last_port > 6000:
-            guest.wait_for("listening", times=last_port - 6000)
+        guest.wait_for("listening", times=2 if last_port > 6000 else 1)
         guest.assert_nothing_refused()
         return guest
 

@@ -3,7 +3,8 @@
 
     traffic.py echo ADDRESS FIRST LAST [nudge]  one ICMP echo of every payload size; "echoed N" when all came back as they
                                               left; "nudge": with a question of another kind every second until they do
-    traffic.py receive PORT [SECONDS]         one TCP connection, waited for so long; "listening", then "received OCTETS SHA256"
+    traffic.py receive PORT [SECONDS [LAST]]  one TCP connection, waited for so long, on this port or on each up to the last;
+                                              "listening", then "received OCTETS SHA256" for each
     traffic.py send ADDRESS PORT OCTETS       the other end; "sent OCTETS SHA256"
     traffic.py blast ADDRESS COUNT            UDP datagrams that nobody answers
     traffic.py number ADDRESS PORT RATE [SIZE]  numbered UDP datagrams, so many a second, until SIGTERM, of 64 octets or of all
@@ -13,8 +14,9 @@
 
 import hashlib
 import os
-import socket
+import select
 import signal
+import socket
 import struct
 import sys
 import time
@@ -81,21 +83,30 @@ def echo(address: str, first: int, last: int, nudge: str = "") -> str:
     return f"echoed {len(sizes)}"
 
 
-def receive(port: int, seconds: int = SECONDS) -> str:
+def listen(port: int) -> socket.socket:
     if socket.has_dualstack_ipv6():
-        server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    else:
-        server = socket.create_server(("", port))
-    server.settimeout(seconds)
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
+def receive(port: int, seconds: int = SECONDS, last: int = 0) -> None:
+    """One transfer on each port, in the order in which they come."""
+    servers = [listen(number) for number in range(port, max(port, last) + 1)]
     print("listening", flush=True)
-    connection, _ = server.accept()
-    connection.settimeout(SECONDS)
-    digest, count = hashlib.sha256(), 0
-    while octets := connection.recv(1 << 16):
-        digest.update(octets)
-        count += len(octets)
-    connection.sendall(b"!")  # tells the sender that all of it is here
-    return f"received {count} {digest.hexdigest()}"
+    while servers:
+        ready, _, _ = select.select(servers, [], [], seconds)
+        if not ready:
+            sys.exit("nobody connected")
+        for server in ready:
+            with server, server.accept()[0] as connection:
+                connection.settimeout(SECONDS)
+                digest, count = hashlib.sha256(), 0
+                while octets := connection.recv(1 << 16):
+                    digest.update(octets)
+                    count += len(octets)
+                connection.sendall(b"!")  # tells the sender that all of it is here
+            print(f"received {count} {digest.hexdigest()}", flush=True)
+            servers.remove(server)
 
 
 def send(address: str, port: int, count: int) -> str:
@@ -163,7 +174,7 @@ if __name__ == "__main__":
     if action == "echo":
         print(echo(arguments[0], int(arguments[1]), int(arguments[2]), *arguments[3:]), flush=True)
     elif action == "receive":
-        print(receive(*map(int, arguments)), flush=True)
+        receive(*map(int, arguments))
     elif action == "send":
         print(send(arguments[0], int(arguments[1]), int(arguments[2])), flush=True)
     elif action == "blast":
