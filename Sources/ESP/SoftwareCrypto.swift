@@ -3,7 +3,7 @@ import IPsec
 import Wire
 
 /// The crypto stage in software: every `Algorithm` by libipsec-mb, one worker's own; what nearly all packets are in one
-/// piece, where the processor can (Sources/CIPsecMB/esp.c).
+/// piece, where the processor can (Sources/CIPsecMB/esp512.c, esp256.c).
 ///
 /// A stage is given a burst and asked for it back: `submit…` takes the burst's jobs, `collect…` says how many are done,
 /// in order. Here the work is done when `submit…` returns; a device that works by itself would do it between the two.
@@ -15,8 +15,8 @@ public struct SoftwareCrypto: ~Copyable {
     private let scratch: UnsafeMutableRawPointer
     private static let scratchOctets = 65536
     private var finished = 0
-    /// Whether plain jobs are done in one piece.
-    public let takesWholePackets: Bool
+    /// Octets of the vectors in which plain jobs are done in one piece; 0 where the library does them.
+    private let vectorOctets: UInt32
     /// Whether it does nothing, and calls every packet authentic whose ICV is zeros: see `stopWorking`.
     private var isIdle = false
     /// From SPI to text in a plain packet.
@@ -35,7 +35,7 @@ public struct SoftwareCrypto: ~Copyable {
             unsafe cipsecmb_manager_free(manager)
             return nil
         }
-        takesWholePackets = unsafe !libraryOnly && cipsecmb_esp_works(manager)
+        vectorOctets = unsafe libraryOnly ? 0 : cipsecmb_esp_works(manager)
         unsafe self.manager = manager
         unsafe self.context = context.bindMemory(to: cipsecmb_context.self, capacity: 1)
         unsafe self.scratch = scratch
@@ -47,11 +47,14 @@ public struct SoftwareCrypto: ~Copyable {
         unsafe cipsecmb_manager_free(manager)
     }
 
+    /// Whether plain jobs are done in one piece.
+    public var takesWholePackets: Bool { vectorOctets > 0 }
+
     /// Version of the library and the instruction set it chose, for the operator.
     public var description: String {
         let architecture = unsafe String(cString: cipsecmb_architecture(manager))
         let library = "libipsec-mb \(CryptoVersion.text), \(architecture)"
-        return takesWholePackets ? library + ", whole packets by VAES" : library
+        return takesWholePackets ? library + ", whole packets by VAES-\(vectorOctets * 8)" : library
     }
 
     /// From here on nothing is encrypted, decrypted or authenticated. For a benchmark of all else, whose packets never
@@ -82,7 +85,7 @@ public struct SoftwareCrypto: ~Copyable {
         while index < burst.jobs.count {
             let plain = takesWholePackets ? burst.jobs.plainJobs(from: index) : 0
             if plain > 0 {
-                unsafe cipsecmb_esp_encrypt(burst.jobs.unsafeWholePackets(at: index), plain)
+                unsafe cipsecmb_esp_encrypt(vectorOctets, burst.jobs.unsafeWholePackets(at: index), plain)
                 index &+= plain
                 continue
             }
@@ -112,7 +115,7 @@ public struct SoftwareCrypto: ~Copyable {
         while index < burst.jobs.count {
             let plain = takesWholePackets ? burst.jobs.plainJobs(from: index) : 0
             if plain > 0 {
-                unsafe cipsecmb_esp_decrypt(burst.jobs.unsafeWholePackets(at: index), plain)
+                unsafe cipsecmb_esp_decrypt(vectorOctets, burst.jobs.unsafeWholePackets(at: index), plain)
                 index &+= plain
                 continue
             }

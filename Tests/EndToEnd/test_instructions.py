@@ -20,7 +20,7 @@ POLL = "$s9DataPlane6WorkerV4poll3nowys6UInt64V_tF"
 """Worker.poll(now:), mangled: one call takes a burst from each port."""
 OUTBOUND, INBOUND = "13OutboundBurstV7prepare", "12InboundBurstV7prepare"
 """Functions that a burst of packets that go out, or come in, goes through."""
-CRYPTO = ("libIPSec_MB", "cipsecmb_esp_")
+CRYPTO = ("libIPSec_MB", "cipsecmb_esp")
 """Where software encrypts: libipsec-mb, or functions of our own, by the processor."""
 BURST = 32
 

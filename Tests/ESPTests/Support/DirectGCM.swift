@@ -9,13 +9,18 @@ struct DirectGCM: ~Copyable {
     private let manager: UnsafeMutablePointer<IMB_MGR>
     private let key: UnsafeMutableRawPointer
     private let context: UnsafeMutablePointer<cipsecmb_context>
+    /// Of the vectors of whole packets; 0 where this processor does not do them.
+    let vectorOctets: UInt32
 
-    init() throws {
+    /// With 32 as on a processor without AVX-512.
+    init(vectorOctets wanted: UInt32 = 64) throws {
         guard let manager = unsafe cipsecmb_manager_create() else { throw NoCrypto() }
+        if wanted == 32 { unsafe init_mb_mgr_avx2(manager) }
         guard let key = unsafe cipsecmb_secret_create(Int(CIPSECMB_GCM_KEY_OCTETS)),
             let context = unsafe cipsecmb_secret_create(Int(CIPSECMB_CONTEXT_OCTETS))
         else { throw NoCrypto() }
         unsafe (self.manager, self.key) = unsafe (manager, key)
+        vectorOctets = unsafe cipsecmb_esp_fits(manager)
         unsafe self.context = context.bindMemory(to: cipsecmb_context.self, capacity: 1)
     }
 
@@ -46,7 +51,7 @@ struct DirectGCM: ~Copyable {
     /// Encrypts the texts of ESP packets in one piece each, and writes their ICVs.
     func sealWhole(key octets: [UInt8], nonces: [[UInt8]], packets: [UnsafeMutableRawPointer], texts: [Int]) {
         var jobs = unsafe jobs(octets, nonces, packets, texts)
-        unsafe cipsecmb_esp_encrypt(&jobs, jobs.count)
+        unsafe cipsecmb_esp_encrypt(vectorOctets, &jobs, jobs.count)
     }
 
     /// Decrypts them; returns the ICVs that they should have.
@@ -54,7 +59,7 @@ struct DirectGCM: ~Copyable {
         key octets: [UInt8], nonces: [[UInt8]], packets: [UnsafeMutableRawPointer], texts: [Int]
     ) -> [[UInt8]] {
         var jobs = unsafe jobs(octets, nonces, packets, texts)
-        unsafe cipsecmb_esp_decrypt(&jobs, jobs.count)
+        unsafe cipsecmb_esp_decrypt(vectorOctets, &jobs, jobs.count)
         return unsafe jobs.map { job in
             unsafe withUnsafeBytes(of: job.computed_icv) { unsafe [UInt8]($0) }
         }
