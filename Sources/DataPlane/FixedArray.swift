@@ -1,3 +1,5 @@
+import CDPDK
+
 /// A fixed number of trivial elements in memory of their own: what a worker uses where an Array would count references.
 @safe
 struct FixedArray<Element: BitwiseCopyable>: ~Copyable {
@@ -80,6 +82,13 @@ struct FixedArrayView<Element: BitwiseCopyable>: @unchecked Sendable {
             precondition(index >= 0 && index < count)
             return unsafe UnsafePointer(storage + index)
         }
+    }
+
+    /// Fetches an element that is needed soon.
+    @inline(__always)
+    func fetch(_ index: Int) {
+        precondition(index >= 0 && index < count)
+        unsafe rte_prefetch0(storage + index)
     }
 }
 

@@ -76,9 +76,6 @@ public struct Mbuf: BitwiseCopyable {
     public var isOriginated: Bool { port == Mbuf.originatedPort }
 
     @inline(__always)
-    func prefetchHeader() { unsafe rte_prefetch0(pointer) }
-
-    @inline(__always)
     func prefetchPacket() { unsafe rte_prefetch0(start + Int(pointer.pointee.data_off)) }
 
     /// Nanoseconds since 1970 in replay; in run mode, nobody reads it.

@@ -72,6 +72,7 @@ extension Worker {
                 known.slot.association = nil
                 return
             }
+            tunnels.fetch(Int(known.slot.tunnel))
         }
         guard let association = known.slot.association else { preconditionFailure("ours has an association") }
         take(mbuf, header, start, known.slot, association, isAuthentication: false, port)

@@ -169,6 +169,8 @@ extension Worker {
     private mutating func protect(from start: Int, to end: Int, _ tunnel: TunnelEntry) {
         guard Int(tunnel.owner) == self.index, let association = tunnel.outbound, tunnel.nextHop != RouteEntry.onLink
         else { return refuse(from: start, to: end, tunnel) }
+        association.fetch(line: 0)
+        association.fetch(line: 1)
         // None is plain where segments are clamped.
         let plainLimit = tunnel.flags.contains(.clampsMSS) ? 0 : Int(tunnel.innerMTU)
         let offloads = tunnel.flags.contains(.offloadsOutbound)

@@ -32,6 +32,7 @@ extension Worker {
         let isProtected = ports[port].isProtected, shortType = ports[port].shortType, frames = self.frames.view
         while index < frames.count {
             if index &+ 4 < frames.count { frames[index &+ 4].prefetchPacket() }
+            if !isProtected && index &+ 2 < frames.count { fetchAssociation(frames[index &+ 2], after: known.slot.spi) }
             let mbuf = frames[index]
             octets &+= mbuf.length
             if let ip = accept(mbuf, port, shortType, &accepted) {
@@ -46,6 +47,17 @@ extension Worker {
             index &+= 1
         }
         block.add(octets, to: .rxOctets, port: port)
+    }
+
+    /// Fetches the SA of an ESP packet that comes soon, if it is not that of `spi`: with many SAs in random order it
+    /// would be waited for. Of a packet that is something else nothing is believed.
+    @inline(__always)
+    private mutating func fetchAssociation(_ mbuf: Mbuf, after spi: UInt32) {
+        let bytes = mbuf.bytes, start = EthernetHeader.octets &+ IPv4Header.minimumOctets
+        guard start &+ ESPHeader.headerOctets <= bytes.count else { return }
+        let next = bytes.uint32(at: start)
+        guard next != spi, let association = sad.find(next).association else { return }
+        association.fetch(line: 0)
     }
 
     /// The IPv4 packet of a frame, with its buffer holding nothing else; nil when the frame was something else or bad,

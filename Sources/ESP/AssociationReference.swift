@@ -1,3 +1,5 @@
+import CIPsecMB
+
 /// Names an SA that lives at an address of its own, aligned to a cache line: bursts mix many SAs, and no reference is
 /// counted for a packet. Whoever made it destroys it, after the last burst that may hold it.
 @frozen
@@ -23,6 +25,11 @@ public struct AssociationReference<Association: ~Copyable>: BitwiseCopyable, Equ
         unsafe pointer.deinitialize(count: 1)
         unsafe pointer.deallocate()
     }
+
+    /// Fetches a cache line of it that is needed soon: with many SAs in random order each would be waited for.
+    @inlinable
+    @inline(__always)
+    public func fetch(line: Int) { unsafe cipsecmb_prefetch(UnsafeRawPointer(pointer) + 64 &* line) }
 
     /// Runs `body` on the SA. Only its owning worker may change what is not atomic.
     @inlinable

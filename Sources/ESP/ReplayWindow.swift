@@ -9,6 +9,7 @@
 // burst checks all of its packets, opens them, and then marks one by one; of two copies in one burst both pass the
 // check and only the first passes the mark.
 
+import CIPsecMB
 import IPsec
 
 /// The sequence numbers that one inbound SA has accepted: exactly the last `size`, each once, and anything above.
@@ -53,6 +54,10 @@ public struct ReplayWindow: ~Copyable {
         if highest &- number >= size { return .late }
         return unsafe words[wordIndex(number)] & bit(number) == 0 ? nil : .replayed
     }
+
+    /// Fetches what `mark` will change.
+    @inline(__always)
+    func fetch(_ number: UInt64) { unsafe cipsecmb_prefetch(words + wordIndex(number)) }
 
     /// Remembers the number of an authentic packet. Nil if it was fresh; what `check` says now if it was not.
     @inline(__always)
