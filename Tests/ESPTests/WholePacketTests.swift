@@ -146,6 +146,20 @@ struct WholePacketTests {
         #expect(refused > 0 && refused < 100)
     }
 
+    @Test("no key stays on the stack", arguments: Processor.vectors, [true, false])
+    func stack(vectorOctets: UInt32, isSealing: Bool) throws {
+        let gcm = try DirectGCM(vectorOctets: vectorOctets), stack = OwnStack()
+        let room = UnsafeMutableRawPointer.allocate(byteCount: 8 * 2048, alignment: 64)
+        defer { unsafe room.deallocate() }
+        for length in Array(stride(from: 0, through: 400, by: 4)) + [512, 1424, 2000] {
+            let key = (0..<16).map { UInt8(truncatingIfNeeded: $0 * 37 + length * 11 + 5) }
+            let places = unsafe (0..<8).map { unsafe room + 2048 * $0 }
+            let found = unsafe gcm.keyWords(
+                left: stack, key: key, packets: places, text: length, isSealing: isSealing)
+            #expect(found == 0, "length \(length)")
+        }
+    }
+
     @Test("a library that does otherwise is left alone", arguments: Processor.vectors)
     func otherLibrary(vectorOctets: UInt32) throws {
         guard let manager = unsafe cipsecmb_manager_create() else { throw NoCrypto() }
@@ -189,4 +203,61 @@ private final class GuardedRoom {
     }
 
     deinit { unsafe munmap(start - GuardedRoom.page, end - start + 2 * GuardedRoom.page) }
+}
+
+/// A thread's stack in memory that can be looked at when the thread is gone.
+@safe
+private final class OwnStack {
+    private static let octets = 256 << 10
+    private let memory = UnsafeMutableRawPointer.allocate(byteCount: OwnStack.octets, alignment: 4096)
+
+    deinit { unsafe memory.deallocate() }
+
+    /// Runs `body` on it; then everything on it that is not zero, in words.
+    func words(after body: @escaping () -> Void) -> [UInt64] {
+        unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: OwnStack.octets)
+        var attributes = pthread_attr_t(), thread = pthread_t()
+        unsafe pthread_attr_init(&attributes)
+        unsafe pthread_attr_setstack(&attributes, memory, OwnStack.octets)
+        let work = unsafe Unmanaged.passRetained(Work(body))
+        let failure = unsafe pthread_create(
+            &thread, &attributes,
+            { work in
+                unsafe work.map { unsafe Unmanaged<Work>.fromOpaque($0).takeRetainedValue().body() }
+                return nil
+            }, work.toOpaque())
+        precondition(failure == 0)
+        pthread_join(thread, nil)
+        unsafe pthread_attr_destroy(&attributes)
+        return unsafe UnsafeRawBufferPointer(start: memory, count: OwnStack.octets).bindMemory(to: UInt64.self)
+            .filter { $0 != 0 }
+    }
+
+    private final class Work {
+        let body: () -> Void
+        init(_ body: @escaping () -> Void) { self.body = body }
+    }
+}
+
+extension DirectGCM {
+    /// How many words of the expanded key are on a stack that packets were encrypted or decrypted on.
+    fileprivate func keyWords(
+        left stack: OwnStack, key: [UInt8], packets: [UnsafeMutableRawPointer], text: Int, isSealing: Bool
+    ) -> Int {
+        let nonces = unsafe packets.map { _ in [UInt8](repeating: 7, count: 12) }
+        let jobs = unsafe UnsafeMutableBufferPointer<cipsecmb_esp>.allocate(capacity: packets.count)
+        defer { unsafe jobs.deallocate() }
+        let (filled, expanded) = unsafe jobsAndKey(key, nonces, packets, packets.map { _ in text })
+        _ = unsafe jobs.initialize(from: filled)
+        let (start, count, width) = (jobs.baseAddress, jobs.count, vectorOctets)
+        let found = stack.words {
+            if isSealing {
+                unsafe cipsecmb_esp_encrypt(width, start, count)
+            } else {
+                unsafe cipsecmb_esp_decrypt(width, start, count)
+            }
+        }
+        let secret = Set(expanded).subtracting([0])
+        return found.count { secret.contains($0) }
+    }
 }

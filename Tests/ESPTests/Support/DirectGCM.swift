@@ -65,6 +65,16 @@ struct DirectGCM: ~Copyable {
         }
     }
 
+    /// The jobs for packets, and their expanded key in words.
+    func jobsAndKey(
+        _ octets: [UInt8], _ nonces: [[UInt8]], _ packets: [UnsafeMutableRawPointer], _ texts: [Int]
+    ) -> (jobs: [cipsecmb_esp], key: [UInt64]) {
+        let jobs = unsafe jobs(octets, nonces, packets, texts)
+        let count = Int(CIPSECMB_GCM_KEY_OCTETS) / 8
+        let words = unsafe UnsafeBufferPointer(start: key.assumingMemoryBound(to: UInt64.self), count: count)
+        return unsafe (jobs, Array(words))
+    }
+
     private func jobs(
         _ octets: [UInt8], _ nonces: [[UInt8]], _ packets: [UnsafeMutableRawPointer], _ texts: [Int]
     ) -> [cipsecmb_esp] {
